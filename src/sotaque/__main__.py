@@ -1,0 +1,128 @@
+"""`sotaque WORD`: one subcommand per stage, made from the table in stages.py."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import importlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sotaque import seal, stages
+from sotaque import settings as settings_module
+from sotaque.errors import SettingsError, SotaqueError
+from sotaque.settings import Settings
+from sotaque.stages import Job, Stage
+
+log = logging.getLogger("sotaque")
+
+TOOLS = {
+    "verify": ("sotaque.verify", "compare every sealed byte with its seal"),
+    "summary": ("sotaque.evaluation.summary", "print the table of results and where the report is"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status, 2 for a fault in params.yaml or the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = _parser().parse_args(arguments)
+    try:
+        settings = settings_module.read(options.params)
+        if options.word in TOOLS:
+            return importlib.import_module(TOOLS[options.word][0]).run(settings)
+        run(find_job(stages.STAGES[options.word], settings, options), settings)
+    except SotaqueError as error:
+        print(f"sotaque {options.word}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sotaque", description=__doc__)
+    words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
+    for stage in stages.STAGES.values():
+        word = words.add_parser(stage.word, help=stage.summary, description=stage.summary)
+        for key in stage.fan:
+            word.add_argument(f"--{key}", required=True)
+        for flag in (*stage.reads, "out"):
+            word.add_argument(f"--{flag}", type=Path, required=True)
+    for name, (_, summary) in TOOLS.items():
+        words.add_parser(name, help=summary, description=summary)
+    for word in words.choices.values():
+        word.add_argument("--params", type=Path, default=Path("params.yaml"))
+    return parser
+
+
+def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> Job:
+    """The job of the table that the flags describe.
+
+    Raises SettingsError when a path on the command line is not the one that params.yaml leads to.
+    """
+    given = {key: getattr(options, key) for key in stage.fan}
+    for job in stages.jobs(settings):
+        if job.stage is stage and job.fan == given:
+            for flag, path in {**job.reads, "out": job.out}.items():
+                if getattr(options, flag) != path:
+                    raise SettingsError(f"--{flag} is {getattr(options, flag)}, but with {options.params} "
+                                        f"{job.name} uses {path}")
+            return job
+    allowed = {key: stages.fan_values(settings)[key] for key in stage.fan}
+    if stage.word == "corpus":
+        raise SettingsError(f"ingest.corpus is {settings.ingest.corpus!r}; the stage corpus makes only "
+                            f"{stages.DEMO!r}")
+    raise SettingsError(f"{stage.word} has no {given}; allowed: {allowed}")
+
+
+@contextlib.contextmanager
+def locked(job: Job) -> Iterator[None]:
+    """Only one process at a time makes one output, whichever engine started it."""
+    path = Path(".locks") / job.name
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another process is at it; waiting", job.name)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def run(job: Job, settings: Settings) -> None:
+    """Make one output unless its seal says that it is already there, then seal it."""
+    with locked(job):
+        want = seal.wanted(job, settings)
+        if seal.reopen(job, want):
+            log.info("%s: up to date", job.name)
+            return
+        job.seal.unlink(missing_ok=True)
+        for out in job.outs:
+            _clear(out)
+        started = time.time()
+        stage = importlib.import_module(job.stage.module)
+        metrics = stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
+        seal.close(job, want)
+    from sotaque.training import tracking
+
+    tracking.record(job, settings, metrics, started, time.time())
+
+
+def _clear(out: Path) -> None:
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    sys.exit(main())

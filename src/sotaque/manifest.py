@@ -1,0 +1,95 @@
+"""Utterances and their JSONL manifests: one JSON object a line, UTF-8, sorted by id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sotaque import files
+from sotaque.errors import InputError
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One clip and its transcript.
+
+    id: unique in the corpus; letters, digits, `.`, `_`, `-` only, so that it can name a file.
+    audio: path relative to the working folder.
+    text: as written in the corpus, Unicode NFC.
+    part: train, val or test where the corpus itself says so, else empty (the split stage decides).
+    group: a named subset of the test clips that is reported beside the headline, else empty.
+    """
+
+    id: str
+    audio: str
+    text: str
+    speaker: str
+    language: str
+    accent: str = ""
+    gender: str = ""
+    duration_s: float = 0.0
+    loudness_lufs: float | None = None
+    part: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One clip that was dropped: where, why (a stable code) and the reason in words."""
+
+    id: str
+    audio: str
+    stage: str
+    code: str
+    reason: str
+
+
+def shard_of(identifier: str, shards: int) -> str:
+    """The shard of a clip, `00` to `shards - 1`: sha256(id) mod shards, the same on every machine."""
+    value = int.from_bytes(hashlib.sha256(identifier.encode()).digest()[:8], "big")
+    return shard_name(value % shards, shards)
+
+
+def shard_name(index: int, shards: int) -> str:
+    return f"{index:0{max(2, len(str(shards - 1)))}d}"
+
+
+def shard_names(shards: int) -> list[str]:
+    return [shard_name(i, shards) for i in range(shards)]
+
+
+def write(path: Path, rows: Iterable[Any]) -> None:
+    """Write dataclass rows as JSONL, sorted by id, atomically."""
+    lines = [json.dumps(asdict(r), ensure_ascii=False, sort_keys=True) for r in sorted(rows, key=lambda r: r.id)]
+    files.write_text(path, "".join(line + "\n" for line in lines))
+
+
+def read(path: Path, kind: type = Utterance) -> list[Any]:
+    """Read JSONL rows of `kind`.
+
+    Raises InputError naming file and line when a line is not JSON, lacks a field or has an unknown one.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; run the stage that writes it (snakemake --cores all)")
+    known = {f.name for f in fields(kind)}
+    rows, seen = [], set()
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            value = json.loads(line)
+            unknown = set(value) - known
+            if unknown:
+                raise ValueError(f"unknown fields {sorted(unknown)}, expected {sorted(known)}")
+            row = kind(**value)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        if row.id in seen:
+            raise InputError(f"{path}, line {number}: the id {row.id!r} stands twice")
+        seen.add(row.id)
+        rows.append(row)
+    return rows

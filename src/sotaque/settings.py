@@ -1,0 +1,253 @@
+"""params.yaml as frozen dataclasses: one per section, one field per key.
+
+An unknown key, a wrong type or a bad range stops here, by name, before anything is touched.
+Reasons for the defaults stand in params.yaml, beside the values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sotaque import yaml_file
+from sotaque.errors import SettingsError
+
+MODELS = Path("workflow/models")
+
+
+def number(default: float, low: float, high: float) -> Any:
+    """A field whose value must lie in [low, high]."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+@dataclass(frozen=True)
+class Lora:
+    rank: int = number(32, 1, 1024)
+    alpha: int = number(64, 1, 4096)
+    dropout: float = number(0.0, 0.0, 0.9)
+
+
+@dataclass(frozen=True)
+class Targets:
+    wer: float = number(0.15, 0.0, 10.0)
+    mos: float = number(3.5, 1.0, 5.0)
+    similarity: float = number(0.85, -1.0, 1.0)
+    rtf: float = number(1.0, 0.0, 1000.0)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    accent: Literal["pt-br", "es-mx", "en-gb"] = "pt-br"
+    train_clips: int = number(400, 8, 100_000)
+    test_clips: int = number(40, 2, 10_000)
+    novel_clips: int = number(20, 0, 10_000)
+
+
+@dataclass(frozen=True)
+class Ingest:
+    corpus: str = "demo"
+    layout: Literal["auto", "ljspeech", "two-columns", "fish", "chatterbox"] = "auto"
+    language: Literal["pt", "es", "en", "ar"] = "pt"
+    speaker: str = "speaker"
+    max_rejected_share: float = number(0.05, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    loudness_lufs: float = number(-23.0, -70.0, -5.0)
+    peak_dbfs: float = number(-1.0, -20.0, 0.0)
+    trim_below_peak_db: float = number(45.0, 10.0, 90.0)
+    trim_margin_s: float = number(0.05, 0.0, 2.0)
+    min_s: float = number(0.4, 0.4, 60.0)
+    max_s: float = number(30.0, 1.0, 600.0)
+
+
+@dataclass(frozen=True)
+class Split:
+    by: Literal["text", "speaker"] = "text"
+    val_share: float = number(0.05, 0.0, 0.9)
+    test_share: float = number(0.05, 0.0, 0.9)
+
+
+@dataclass(frozen=True)
+class Fetch:
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Tokenize:
+    drop_repeated_frames: bool = False
+    batch_s: float = number(60.0, 1.0, 3600.0)
+
+
+@dataclass(frozen=True)
+class Train:
+    batch_clips: int = number(4, 1, 4096)
+    accumulate: int = number(1, 1, 4096)
+    warmup_share: float = number(0.05, 0.0, 1.0)
+    weight_decay: float = number(0.0, 0.0, 1.0)
+    clip_norm: float = number(1.0, 0.0, 1000.0)
+    save_every_steps: int = number(50, 1, 1_000_000)
+    max_tokens: int = number(2048, 16, 131_072)
+    mask_prompt: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    gradient_checkpointing: bool = False
+    threads: int = number(1, 1, 256)
+
+
+@dataclass(frozen=True)
+class Select:
+    clips: int = number(8, 1, 1000)
+
+
+@dataclass(frozen=True)
+class Merge:
+    tolerance: float = number(1e-3, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    batch_clips: int = number(20, 1, 1024)
+    threads: int = number(1, 1, 256)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    bootstrap_samples: int = number(1000, 100, 100_000)
+    reference_clips: int = number(10, 1, 1000)
+    speed_clips: int = number(4, 1, 100)
+    threads: int = number(1, 1, 256)
+
+
+@dataclass(frozen=True)
+class Report:
+    clips: int = number(60, 1, 10_000)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    enabled: bool = True
+    experiment: str = "sotaque"
+
+
+@dataclass(frozen=True)
+class Settings:
+    model: str = "micro"
+    seed: int = number(42, 0, 2**31 - 1)
+    lr: float = number(1e-3, 0.0, 1.0)
+    epochs: int = number(4, 1, 10_000)
+    shards: int = number(4, 1, 10_000)
+    lora: Lora = Lora()
+    targets: Targets = Targets()
+    corpus: Corpus = Corpus()
+    ingest: Ingest = Ingest()
+    normalize: Normalize = Normalize()
+    split: Split = Split()
+    fetch: Fetch = Fetch()
+    tokenize: Tokenize = Tokenize()
+    train: Train = Train()
+    select: Select = Select()
+    merge: Merge = Merge()
+    synthesize: Synthesize = Synthesize()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+    tracking: Tracking = Tracking()
+
+
+def build(kind: type, values: Any, name: str, where: str = "") -> Any:
+    """A dataclass of `kind` from a mapping; `name` is the file, `where` the dotted key so far.
+
+    Raises SettingsError naming the key, the value found and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise SettingsError(f"{name}: {where or 'the file'} is {values!r}, expected a mapping of keys to values")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    for key in values:
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; allowed here: {', '.join(fields)}"
+            raise SettingsError(f"{name}: unknown key {_dotted(where, key)}: {values[key]!r}{hint}")
+    missing = [f.name for f in fields.values()
+               if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+               and f.name not in values]
+    if missing:
+        raise SettingsError(f"{name}: {_dotted(where, missing[0])} is missing; it must be given")
+    built = {key: _convert(hints[key], value, name, _dotted(where, key), fields[key].metadata.get("range"))
+             for key, value in values.items()}
+    return kind(**built)
+
+
+def _dotted(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _convert(kind: Any, value: Any, name: str, where: str, bounds: tuple[float, float] | None) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return build(kind, value if value is not None else {}, name, where)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, name, where, bounds)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool):
+            raise SettingsError(f"{name}: {where} is {value!r}, allowed: {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise SettingsError(f"{name}: {where} is {value!r}, expected a list")
+        return tuple(_convert(arguments[0], v, name, f"{where}[{i}]", bounds) for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{name}: {where} is {value!r}, expected a mapping")
+        return {str(k): _convert(arguments[1], v, name, _dotted(where, k), bounds) for k, v in value.items()}
+    return _scalar(kind, value, name, where, bounds)
+
+
+def _scalar(kind: type, value: Any, name: str, where: str, bounds: tuple[float, float] | None) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        word = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[kind]
+        raise SettingsError(f"{name}: {where} is {value!r}, expected {word}")
+    if bounds and not bounds[0] <= value <= bounds[1]:
+        raise SettingsError(f"{name}: {where} is {value!r}, allowed: {bounds[0]} to {bounds[1]}")
+    return value
+
+
+def read(path: Path) -> Settings:
+    """Read and check params.yaml; raises SettingsError (exit status 2)."""
+    settings = build(Settings, yaml_file.read(path), str(path))
+    check(settings, str(path))
+    return settings
+
+
+def check(settings: Settings, name: str) -> None:
+    """What no single field can say."""
+    known = sorted(p.stem for p in MODELS.glob("*.yaml"))
+    if settings.model not in known:
+        raise SettingsError(f"{name}: model is {settings.model!r}, allowed: {', '.join(known)} "
+                            f"(the files of {MODELS}/)")
+    if settings.split.val_share + settings.split.test_share >= 1:
+        raise SettingsError(f"{name}: split.val_share {settings.split.val_share} and split.test_share "
+                            f"{settings.split.test_share} leave nothing to train on; their sum must be below 1")
+    if settings.normalize.min_s >= settings.normalize.max_s:
+        raise SettingsError(f"{name}: normalize.min_s {settings.normalize.min_s} must be below "
+                            f"normalize.max_s {settings.normalize.max_s}")
+    if settings.ingest.corpus in ("", ".", "..") or "/" in settings.ingest.corpus:
+        raise SettingsError(f"{name}: ingest.corpus is {settings.ingest.corpus!r}, expected the name of a folder "
+                            "under data/raw/, without a slash")
+
+
+def lookup(settings: Any, dotted: str) -> Any:
+    """The plain value (dicts, lists, numbers, words) of a dotted key such as `train.lr` or `lora`."""
+    value: Any = settings
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value

@@ -1,0 +1,200 @@
+"""The one table of the pipeline: each stage's parameters, code, inputs and outputs.
+
+It feeds the command line, the seals, Snakemake's stamps, `sotaque verify` and the test that holds
+the Snakefile and dvc.yaml to it. Paths are templates over {model}, {corpus} and the stage's own fan.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sotaque import manifest
+from sotaque.settings import Settings
+
+SYSTEMS = ("reference", "codec", "base", "tuned")
+METRICS = ("wer", "mos", "similarity", "speed")
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One word of the pipeline.
+
+    params: dotted keys of params.yaml that its result depends on.
+    spec: keys of workflow/models/<model>.yaml that its result depends on.
+    code: modules and folders under src/sotaque whose bytes its result depends on.
+    reads: flag -> template of the path that its command takes.
+    after: the stages whose seals are its inputs; "network" stands for whoever made {network}.
+    out: template; a folder, or with `parts` the prefix of the files out + part.
+    fan: the wildcards it runs once per value of; flags of its command too.
+    """
+
+    word: str
+    summary: str
+    module: str
+    params: tuple[str, ...]
+    code: tuple[str, ...]
+    reads: dict[str, str]
+    after: tuple[str, ...]
+    out: str
+    parts: tuple[str, ...] = ()
+    fan: tuple[str, ...] = ()
+    spec: tuple[str, ...] = ()
+
+    def seal_of(self, out: str | Path) -> Path:
+        """Where the seal of an output lies: in the folder, or beside the files."""
+        if not self.parts:
+            return Path(out) / "seal.json"
+        return Path(f"{out}{self.parts[0]}").with_suffix(".seal.json")
+
+
+COMMON = ("settings.py", "manifest.py", "files.py", "yaml_file.py")
+SPEECH = ("backends", "model_spec.py", "audio.py")
+MODEL = "workflow/models/{model}.yaml"
+BASE = "models/{model}/base"
+SPLITS = "data/splits"
+
+STAGES = {stage.word: stage for stage in (
+    Stage("corpus", "speak the built-in demonstration corpus with espeak-ng",
+          module="sotaque.data.corpus", params=("seed", "corpus"),
+          code=(*COMMON, "data/corpus.py", "data/sentences.py", "data/lexicon", "espeak.py", "audio.py"),
+          reads={}, after=(), out="data/raw/demo"),
+    Stage("ingest", "read a corpus of any known layout into manifests, with rejects and reasons",
+          module="sotaque.data.ingest", params=("shards", "ingest"),
+          code=(*COMMON, "data/ingest.py", "data/layouts", "text.py", "audio.py"),
+          reads={"corpus": "data/raw/{corpus}"}, after=("corpus",), out="data/manifest"),
+    Stage("normalize", "bring the clips of one shard to the model's rate and a common loudness",
+          module="sotaque.data.normalize", params=("normalize",), spec=("sample_rate_hz",),
+          code=(*COMMON, "data/normalize.py", "audio.py", "model_spec.py"),
+          reads={"model": MODEL, "manifest": "data/manifest"}, after=("ingest",),
+          out="data/wav/{shard}", fan=("shard",)),
+    Stage("split", "divide the utterances into train, val and test without leaks",
+          module="sotaque.data.split", params=("seed", "shards", "split"),
+          code=(*COMMON, "data/split.py", "text.py"),
+          reads={"wav": "data/wav"}, after=("normalize",), out=SPLITS),
+    Stage("fetch", "bring the base model, codec and ASR here and check them",
+          module="sotaque.fetch", params=("fetch",), spec=("backend", "network", "codec", "asr"), code=(*COMMON, "fetch.py", "model_spec.py"),
+          reads={"model": MODEL}, after=(), out=BASE),
+    Stage("tokenize", "turn the WAVs of one shard into codec tokens",
+          module="sotaque.data.tokenize", params=("tokenize",), spec=("backend",),
+          code=(*COMMON, *SPEECH, "data/tokenize.py"),
+          reads={"model": MODEL, "wav": "data/wav/{shard}", "base": BASE}, after=("normalize", "fetch"),
+          out="data/tokens/{model}/{shard}", parts=(".npy", ".jsonl"), fan=("shard",)),
+    Stage("train", "adapt the base model by LoRA",
+          module="sotaque.training.train", params=("seed", "lr", "epochs", "shards", "lora", "train"),
+          spec=("backend", "lora_targets"), code=(*COMMON, *SPEECH, "training", "data/tokenize.py"),
+          reads={"model": MODEL, "splits": SPLITS, "tokens": "data/tokens/{model}", "base": BASE},
+          after=("split", "tokenize", "fetch"), out="models/{model}/lora"),
+    Stage("select", "choose the checkpoint by listening to each",
+          module="sotaque.training.select", params=("seed", "select", "targets", "synthesize", "evaluate"),
+          spec=("backend", "generation"), code=(*COMMON, *SPEECH, "training/select.py", "evaluation", "text.py"),
+          reads={"model": MODEL, "splits": SPLITS, "base": BASE, "lora": "models/{model}/lora"},
+          after=("split", "fetch", "train"), out="models/{model}/selected", parts=(".json",)),
+    Stage("merge", "merge the selected adapter into a model that loads like the base",
+          module="sotaque.training.merge", params=("merge",), spec=("backend",),
+          code=(*COMMON, *SPEECH, "training/merge.py", "training/lora.py"),
+          reads={"model": MODEL, "base": BASE, "lora": "models/{model}/lora",
+                 "selected": "models/{model}/selected.json"},
+          after=("fetch", "train", "select"), out="models/{model}/merged"),
+    Stage("synthesize", "speak the test texts with one system",
+          module="sotaque.evaluation.synthesize", params=("seed", "synthesize"), spec=("backend", "generation"),
+          code=(*COMMON, *SPEECH, "evaluation/synthesize.py"),
+          reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}"},
+          after=("split", "fetch", "network"), out="results/{model}/wav/{system}", fan=("system",)),
+    Stage("evaluate", "measure one system by one metric",
+          module="sotaque.evaluation.evaluate", params=("seed", "evaluate"), spec=("backend", "generation"),
+          code=(*COMMON, *SPEECH, "evaluation", "text.py"),
+          reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}",
+                 "wav": "results/{model}/wav/{system}"},
+          after=("split", "fetch", "network", "synthesize"),
+          out="results/{model}/{system}/{metric}", parts=(".json",), fan=("system", "metric")),
+    Stage("report", "gather everything into one page and metrics.json",
+          module="sotaque.evaluation.report",
+          params=("model", "seed", "lr", "epochs", "lora", "targets", "report", "ingest"),
+          spec=("about", "weights_licence"),
+          code=(*COMMON, "evaluation/report.py", "evaluation/page", "model_spec.py"),
+          reads={"model": MODEL, "manifest": "data/manifest", "splits": SPLITS, "base": BASE,
+                 "lora": "models/{model}/lora", "selected": "models/{model}/selected.json",
+                 "results": "results/{model}"},
+          after=("ingest", "split", "fetch", "train", "select", "synthesize", "evaluate"),
+          out="results/{model}",
+          parts=("/report.html", "/metrics.json", "/plots/loss.csv", "/plots/selection.csv")),
+)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one stage: concrete paths for one combination of its fan.
+
+    seals: the seals of other stages that are its inputs. outs: the folder or files that it writes.
+    """
+
+    stage: Stage
+    fan: dict[str, str]
+    reads: dict[str, Path]
+    seals: tuple[Path, ...]
+    out: Path
+    outs: tuple[Path, ...] = field(default=())
+
+    @property
+    def seal(self) -> Path:
+        return self.stage.seal_of(self.out)
+
+    @property
+    def name(self) -> str:
+        return "-".join((self.stage.word, *self.fan.values()))
+
+
+def fan_values(settings: Settings) -> dict[str, tuple[str, ...]]:
+    return {"shard": tuple(manifest.shard_names(settings.shards)), "system": SYSTEMS, "metric": METRICS}
+
+
+def network_of(system: str) -> str:
+    """The folder under models/<model>/ whose network a system speaks with."""
+    return "merged" if system == "tuned" else "base"
+
+
+def _fans(stage: Stage, settings: Settings) -> list[dict[str, str]]:
+    values = fan_values(settings)
+    return [dict(zip(stage.fan, combination, strict=True))
+            for combination in itertools.product(*(values[key] for key in stage.fan))]
+
+
+def _variables(settings: Settings, fan: dict[str, str]) -> dict[str, str]:
+    return {"model": settings.model, "corpus": settings.ingest.corpus,
+            "network": network_of(fan.get("system", "")), **fan}
+
+
+def _upstream(stage: Stage, settings: Settings, fan: dict[str, str]) -> tuple[Path, ...]:
+    seals = []
+    for word in stage.after:
+        if word == "corpus" and settings.ingest.corpus != DEMO:
+            continue
+        if word == "network":
+            word = "merge" if network_of(fan["system"]) == "merged" else "fetch"
+        upstream = STAGES[word]
+        for other in _fans(upstream, settings):
+            if all(fan.get(key, value) == value for key, value in other.items()):
+                seals.append(upstream.seal_of(upstream.out.format(**_variables(settings, other))))
+    return tuple(dict.fromkeys(seals))
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """Every job of the pipeline, upstream first."""
+    made = []
+    for stage in STAGES.values():
+        if stage.word == "corpus" and settings.ingest.corpus != DEMO:
+            continue
+        for fan in _fans(stage, settings):
+            variables = _variables(settings, fan)
+            out = Path(stage.out.format(**variables))
+            made.append(Job(
+                stage, fan,
+                reads={flag: Path(path.format(**variables)) for flag, path in stage.reads.items()},
+                seals=_upstream(stage, settings, fan),
+                out=out,
+                outs=tuple(Path(f"{out}{part}") for part in stage.parts) or (out,),
+            ))
+    return made
