@@ -1,0 +1,1 @@
+"""How the shipped micro models are made: `python -m sotaque.micro WORD`, or the Snakefile beside."""
