@@ -1,0 +1,224 @@
+"""Audio: samples (T,) float32, one channel, full scale 1.0, beside their rate_hz.
+
+Reading trusts no header: what a file claims is held against its size and against what decodes, so that
+a cut, forged or poisoned file is a ClipError with a stable code and never a silently shortened clip.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from sotaque import files
+from sotaque.errors import ClipError
+
+CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG")
+MAX_CHANNELS = 8
+MAX_S = 600.0
+MAX_BYTES = 256 * 2**20
+RATES_HZ = (4_000, 384_000)
+LOUDNESS_BLOCK_S = 0.4
+_FRAME_S = 0.01
+_ANTI_PHASE_SHARE = 0.01
+_OGG_TAIL_BYTES = 2**16
+_MAX_CHUNKS = 1000
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself. frames: samples per channel."""
+
+    container: str
+    frames: int
+    channels: int
+    rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.rate_hz
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header, without decoding.
+
+    Raises ClipError: missing, empty, unreadable, format, truncated, channels, rate, too-large, too-long.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
+    if size == 0:
+        raise ClipError("empty", "the file has 0 bytes")
+    with _opened(path) as stream:
+        header = Header(stream.format, stream.frames, stream.channels, stream.samplerate)
+    _check_header(header)
+    _check_size(path, size)
+    if header.frames == 0:
+        raise ClipError("empty", "the header is there, but no sound follows it")
+    return header
+
+
+def read(path: Path) -> tuple[np.ndarray, int]:
+    """Decode a whole clip and mix it to one channel: samples (T,) float32 and rate_hz.
+
+    Raises ClipError: those of read_header, and truncated, unreadable, not-finite, anti-phase.
+    """
+    header = read_header(path)
+    channels = np.empty((header.frames, header.channels), dtype=np.float32)
+    with _opened(path) as stream:
+        try:
+            frames = len(stream.read(out=channels))
+        except RuntimeError as error:
+            raise ClipError("unreadable", f"decoding fails: {_words(error)}") from None
+    if frames != header.frames:
+        raise ClipError("truncated", f"the header claims {header.frames} samples, {frames} can be decoded")
+    if not np.isfinite(channels).all():
+        raise ClipError("not-finite", "some samples are NaN or infinite")
+    return to_mono(channels), header.rate_hz
+
+
+def to_mono(channels: np.ndarray) -> np.ndarray:
+    """The mean of the channels: (T, C) -> (T,).
+
+    Raises ClipError "anti-phase" when the channels cancel: mixed power under 1 % of theirs.
+    """
+    if channels.shape[1] == 1:
+        return channels[:, 0]
+    mono = channels.mean(axis=1, dtype=np.float32)
+    power = float(np.square(channels, dtype=np.float64).mean())
+    if float(np.square(mono, dtype=np.float64).mean()) < _ANTI_PHASE_SHARE * power:
+        raise ClipError("anti-phase", f"its {channels.shape[1]} channels cancel when they are mixed")
+    return mono
+
+
+def resample(samples: np.ndarray, rate_hz: int, to_hz: int) -> np.ndarray:
+    """soxr HQ: (T,) -> (T * to_hz / rate_hz,)."""
+    import soxr
+
+    return samples if rate_hz == to_hz else soxr.resample(samples, rate_hz, to_hz, quality="HQ")
+
+
+def loudness_lufs(samples: np.ndarray, rate_hz: int) -> float:
+    """Integrated loudness by EBU R128 (ITU-R BS.1770-4), -inf for silence.
+
+    Raises ClipError "too-short" under 0.4 s, the length of one gating block.
+    """
+    if len(samples) < LOUDNESS_BLOCK_S * rate_hz:
+        raise ClipError("too-short", f"{len(samples) / rate_hz:.3f} s; loudness needs {LOUDNESS_BLOCK_S} s")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loudness = float(_meter(rate_hz).integrated_loudness(samples.astype(np.float64)))
+    return loudness if np.isfinite(loudness) else -np.inf
+
+
+def trim(samples: np.ndarray, rate_hz: int, below_peak_db: float, margin_s: float) -> np.ndarray:
+    """Cut the silence at both ends: (T,) -> (T',).
+
+    Silent is a 10 ms frame whose power is more than below_peak_db under that of the loudest one;
+    margin_s is kept on either side. Digital silence comes back whole.
+    """
+    hop = max(1, round(_FRAME_S * rate_hz))
+    padded = np.pad(samples, (0, -len(samples) % hop)).astype(np.float64)
+    power = np.square(padded).reshape(-1, hop).mean(axis=1)
+    if not power.size or power.max() == 0:
+        return samples
+    heard = np.flatnonzero(power > power.max() * 10 ** (-below_peak_db / 10))
+    margin = round(margin_s * rate_hz)
+    return samples[max(0, heard[0] * hop - margin) : (heard[-1] + 1) * hop + margin]
+
+
+def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
+    """Write a 16-bit mono WAV atomically; equal samples give equal bytes (no dither).
+
+    Samples beyond full scale are clipped: the caller sets the level. Raises ClipError "not-finite".
+    """
+    if not np.isfinite(samples).all():
+        raise ClipError("not-finite", f"{path.name}: refusing to write NaN or infinite samples")
+    integers = np.clip(np.rint(samples.astype(np.float64) * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+    with files.atomic(path) as temporary:
+        soundfile.write(temporary, integers, rate_hz, format="WAV", subtype="PCM_16")
+
+
+@functools.cache
+def _meter(rate_hz: int):
+    import pyloudnorm
+
+    return pyloudnorm.Meter(rate_hz, block_size=LOUDNESS_BLOCK_S)
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(path)
+    except (RuntimeError, TypeError) as error:
+        with path.open("rb") as stream:
+            start = stream.read(16)
+        raise ClipError("unreadable", f"not audio: {_words(error)} It starts with {start!r}") from None
+    except OSError as error:
+        raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "error_string", str(error))
+
+
+def _check_header(header: Header) -> None:
+    if header.container not in CONTAINERS:
+        raise ClipError("format", f"its container is {header.container}, read are {', '.join(CONTAINERS)}")
+    if not 1 <= header.channels <= MAX_CHANNELS:
+        raise ClipError("channels", f"{header.channels} channels, allowed: 1 to {MAX_CHANNELS}")
+    if not RATES_HZ[0] <= header.rate_hz <= RATES_HZ[1]:
+        raise ClipError("rate", f"{header.rate_hz} Hz, allowed: {RATES_HZ[0]} to {RATES_HZ[1]}")
+    if header.duration_s > MAX_S:
+        raise ClipError(
+            "too-long", f"it claims {header.duration_s:.0f} s; the limit is {MAX_S:.0f} s, cut it up"
+        )
+    if header.frames * header.channels * 4 > MAX_BYTES:
+        raise ClipError(
+            "too-large",
+            f"it claims {header.frames} x {header.channels} samples, over {MAX_BYTES // 2**20} MiB decoded",
+        )
+
+
+def _check_size(path: Path, size: int) -> None:
+    """What libsndfile lets pass: a WAV shorter than its data chunk, an Ogg stream without its last page."""
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+        if magic in (b"RIFF", b"RF64", b"RIFX"):
+            end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
+            if end > size:
+                raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
+        elif magic == b"OggS":
+            stream.seek(max(0, size - _OGG_TAIL_BYTES))
+            if not _ends_ogg(stream.read()):
+                raise ClipError("truncated", "the Ogg stream ends without its last page")
+
+
+def _ends_ogg(tail: bytes) -> bool:
+    """Whether the last page (RFC 3533) is whole and says that it ends the stream."""
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    segments = page[27 : 27 + page[26]]
+    return len(page) >= 27 + len(segments) + sum(segments)
+
+
+def _wav_end(stream: BinaryIO, order: str) -> int:
+    """The byte at which the data chunk ends by its own header, 0 when none is found."""
+    position, long_size = 12, 0
+    for _ in range(_MAX_CHUNKS):
+        stream.seek(position)
+        name = stream.read(8)
+        if len(name) < 8:
+            return 0
+        length = struct.unpack(order + "I", name[4:])[0]
+        if name[:4] == b"ds64":
+            long_size = struct.unpack(order + "QQ", stream.read(16).ljust(16, b"\0"))[1]
+        elif name[:4] == b"data":
+            return position + 8 + (long_size or length)
+        position += 8 + length + length % 2
+    return 0
