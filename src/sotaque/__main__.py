@@ -7,11 +7,9 @@ import contextlib
 import fcntl
 import importlib
 import logging
-import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +18,12 @@ from sotaque import settings as settings_module
 from sotaque.errors import SettingsError, SotaqueError
 from sotaque.settings import Settings
 from sotaque.stages import Job, Stage
+from sotaque.training import tracking
 
 log = logging.getLogger("sotaque")
 
 TOOLS = {
+    "freshen": ("sotaque.stamps", "tell Snakemake what the seals say is up to date"),
     "verify": ("sotaque.verify", "compare every sealed byte with its seal"),
     "summary": ("sotaque.evaluation.summary", "print the table of results and where the report is"),
 }
@@ -77,9 +77,6 @@ def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> J
                                         f"{job.name} uses {path}")
             return job
     allowed = {key: stages.fan_values(settings)[key] for key in stage.fan}
-    if stage.word == "corpus":
-        raise SettingsError(f"ingest.corpus is {settings.ingest.corpus!r}; the stage corpus makes only "
-                            f"{stages.DEMO!r}")
     raise SettingsError(f"{stage.word} has no {given}; allowed: {allowed}")
 
 
@@ -107,13 +104,10 @@ def run(job: Job, settings: Settings) -> None:
         job.seal.unlink(missing_ok=True)
         for out in job.outs:
             _clear(out)
-        started = time.time()
         stage = importlib.import_module(job.stage.module)
-        metrics = stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
-        seal.close(job, want)
-    from sotaque.training import tracking
-
-    tracking.record(job, settings, metrics, started, time.time())
+        with tracking.stage(job, settings) as metrics:
+            metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
+            seal.close(job, want)
 
 
 def _clear(out: Path) -> None:
@@ -124,5 +118,4 @@ def _clear(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     sys.exit(main())

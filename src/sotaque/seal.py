@@ -33,7 +33,7 @@ def code_sha256(code: tuple[str, ...]) -> str:
 
 def tree_sha256(folder: Path) -> str:
     """The checksum of all names and bytes under a folder; the stat of each file spares a second reading."""
-    memory = KEPT / f"tree-{folder.name}.json"
+    memory = KEPT / f"tree-{folder.as_posix().strip('/').replace('/', '-')}.json"
     known = files.read_json(memory) if memory.exists() else {}
     sums = {}
     for path in files.walk(folder):
@@ -58,8 +58,8 @@ def wanted(job: Job, settings: Settings) -> dict[str, Any]:
             raise IntegrityError(f"{path}: {job.name} needs this seal, and it is not there; "
                                  f"run the stage that writes it (snakemake --cores all)")
         upstream[path.as_posix()] = files.sha256(path)
-    if job.stage.word == "ingest" and settings.ingest.corpus != DEMO:
-        upstream[job.reads["corpus"].as_posix()] = tree_sha256(job.reads["corpus"])
+    for folder in sources(job, settings):
+        upstream[folder.as_posix()] = tree_sha256(folder)
     return {
         "stage": job.stage.word,
         "fan": job.fan,
@@ -68,6 +68,19 @@ def wanted(job: Job, settings: Settings) -> dict[str, Any]:
         "code": code_sha256(job.stage.code),
         "upstream": upstream,
     }
+
+
+def sources(job: Job, settings: Settings) -> list[Path]:
+    """Folders that no stage makes: a person's own corpus, and model parts that lie on this machine."""
+    if job.stage.word == "ingest" and settings.ingest.corpus != DEMO:
+        folders = [job.reads["corpus"]]
+    elif job.stage.word == "fetch":
+        spec = model_spec.read(settings.model)
+        parts = (spec.network, spec.codec, spec.asr)
+        folders = [Path(part.folder) for part in parts if part.folder is not None]
+    else:
+        folders = []
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _spec(job: Job, settings: Settings) -> dict[str, Any]:

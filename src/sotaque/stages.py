@@ -50,7 +50,7 @@ class Stage:
         return Path(f"{out}{self.parts[0]}").with_suffix(".seal.json")
 
 
-COMMON = ("settings.py", "manifest.py", "files.py", "yaml_file.py")
+COMMON = ("settings.py", "manifest.py")
 SPEECH = ("backends", "model_spec.py", "audio.py")
 MODEL = "workflow/models/{model}.yaml"
 BASE = "models/{model}/base"
@@ -59,7 +59,8 @@ SPLITS = "data/splits"
 STAGES = {stage.word: stage for stage in (
     Stage("corpus", "speak the built-in demonstration corpus with espeak-ng",
           module="sotaque.data.corpus", params=("seed", "corpus"),
-          code=(*COMMON, "data/corpus.py", "data/sentences.py", "data/lexicon", "espeak.py", "audio.py"),
+          code=(*COMMON, "data/corpus.py", "data/sentences.py", "data/words.py", "data/lexicon",
+                "micro/voices.py", "espeak.py", "audio.py"),
           reads={}, after=(), out="data/raw/demo"),
     Stage("ingest", "read a corpus of any known layout into manifests, with rejects and reasons",
           module="sotaque.data.ingest", params=("shards", "ingest"),
@@ -75,7 +76,8 @@ STAGES = {stage.word: stage for stage in (
           code=(*COMMON, "data/split.py", "text.py"),
           reads={"wav": "data/wav"}, after=("normalize",), out=SPLITS),
     Stage("fetch", "bring the base model, codec and ASR here and check them",
-          module="sotaque.fetch", params=("fetch",), spec=("backend", "network", "codec", "asr"), code=(*COMMON, "fetch.py", "model_spec.py"),
+          module="sotaque.fetch", params=("fetch",), spec=("backend", "network", "codec", "asr"),
+          code=(*COMMON, "fetch.py", "model_spec.py"),
           reads={"model": MODEL}, after=(), out=BASE),
     Stage("tokenize", "turn the WAVs of one shard into codec tokens",
           module="sotaque.data.tokenize", params=("tokenize",), spec=("backend",),
@@ -185,8 +187,6 @@ def jobs(settings: Settings) -> list[Job]:
     """Every job of the pipeline, upstream first."""
     made = []
     for stage in STAGES.values():
-        if stage.word == "corpus" and settings.ingest.corpus != DEMO:
-            continue
         for fan in _fans(stage, settings):
             variables = _variables(settings, fan)
             out = Path(stage.out.format(**variables))

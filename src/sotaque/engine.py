@@ -1,0 +1,59 @@
+"""What the Snakefile asks when it is read: the parameters of this run, and what is stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from sotaque import files, settings, stamps, yaml_file
+from sotaque.errors import SotaqueError
+from sotaque.settings import Settings
+
+EFFECTIVE = Path(".stamps/params.yaml")
+
+
+def start(path: Path, given: dict[str, Any], is_main: bool) -> tuple[Settings, Path]:
+    """The settings of this run and the file that every command of it reads.
+
+    given: the values of `snakemake --config`. is_main: false in the processes that run single jobs,
+    which must not touch the stamps. A fault in params.yaml ends the process with its exit status,
+    since Snakemake would bury the message under a traceback.
+    """
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    os.environ["SOTAQUE_ENGINE"] = "snakemake"
+    try:
+        params = effective(path, given) if is_main else EFFECTIVE if given else path
+        found = settings.read(params)
+        if is_main:
+            stamps.freshen(found)
+        return found, params
+    except SotaqueError as error:
+        print(f"snakemake: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_status)
+
+
+def effective(path: Path, given: dict[str, Any]) -> Path:
+    """The file with the parameters of this run: `path` itself, or a copy of it with `given` laid over.
+
+    given: nested mappings, or dotted keys such as {"lora.rank": 16}.
+    """
+    if not given:
+        return path
+    values = yaml_file.read(path)
+    for key, value in given.items():
+        _lay_over(values, key.split("."), value)
+    files.write_text(EFFECTIVE, json.dumps(values, indent=2) + "\n")
+    return EFFECTIVE
+
+
+def _lay_over(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    if len(keys) > 1:
+        _lay_over(values.setdefault(keys[0], {}), keys[1:], value)
+    elif isinstance(value, dict) and isinstance(values.get(keys[0]), dict):
+        for key, inner in value.items():
+            _lay_over(values[keys[0]], [key], inner)
+    else:
+        values[keys[0]] = value

@@ -1,0 +1,120 @@
+"""Bring a model's network, codec and ASR into models/<model>/base, checked by sha256.
+
+A part comes from a local folder, from a hub repository at a pinned revision, or it is a checkpoint
+that openai-whisper knows by name. Nothing is loaded here, only names and bytes are looked at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sotaque import files, model_spec
+from sotaque.errors import ModelError
+from sotaque.model_spec import Source
+from sotaque.settings import Settings
+
+NEEDED = {
+    "network": (("config.json",), ("tokenizer.json",), ("*.safetensors",)),
+    "codec": (("config.json",), ("pytorch_model.bin", "model.safetensors")),
+    "asr": (("*.pt",),),
+}
+
+
+def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
+    """Fill `out` with network/, codec/ and asr/.
+
+    Raises ModelError naming the part, the file and what to put where when something is missing.
+    """
+    spec = model_spec.read(settings.model)
+    with files.atomic_folder(out) as folder:
+        for part in NEEDED:
+            source = getattr(spec, part)
+            found = locate(source, part, model, offline=settings.fetch.offline)
+            for path in found:
+                target = folder / part / path.relative_to(_root(path, source, found))
+                files.link_or_copy(path, target)
+            check(folder / part, part, source, model)
+        size = sum(p.stat().st_size for p in files.walk(folder))
+    return {"base_megabytes": size / 1e6}
+
+
+def locate(source: Source, part: str, model: Path, offline: bool) -> list[Path]:
+    """The files of one source on this machine, fetched first where need be."""
+    if source.folder is not None:
+        return _in_folder(Path(source.folder), source, part, model)
+    if source.hub is not None:
+        return _in_folder(_snapshot(source, part, model, offline), source, part, model)
+    return [_whisper(source, part, model, offline)]
+
+
+def _root(path: Path, source: Source, found: list[Path]) -> Path:
+    if source.whisper is not None:
+        return path.parent
+    return Path(source.folder) if source.folder is not None else _common(found)
+
+
+def _common(found: list[Path]) -> Path:
+    return min((p.parent for p in found), key=lambda p: len(p.parts))
+
+
+def _in_folder(folder: Path, source: Source, part: str, model: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ModelError(f"{model}: {part}.folder is {folder}, and there is no such folder; "
+                         f"put {_listed(part)} there")
+    found = [p for p in files.walk(folder) if p.suffix not in (".md",) and not p.name.startswith(".")]
+    if source.files:
+        found = [p for p in found if any(p.relative_to(folder).match(pattern) for pattern in source.files)]
+    return found
+
+
+def _listed(part: str) -> str:
+    return ", ".join(" or ".join(names) for names in NEEDED[part])
+
+
+def check(folder: Path, part: str, source: Source, model: Path) -> None:
+    """Every needed file is there and every pinned checksum agrees."""
+    for names in NEEDED[part]:
+        if not any(list(folder.glob(name)) for name in names):
+            there = ", ".join(p.relative_to(folder).as_posix() for p in files.walk(folder)[:12]) or "nothing"
+            raise ModelError(f"{model}: {part} lacks {' or '.join(names)}; found: {there}; "
+                             f"expected: {_listed(part)}")
+    for name, expected in source.sha256.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{model}: {part}.sha256 names {name}, and {part} has no such file")
+        found = files.sha256(path)
+        if found != expected:
+            raise ModelError(f"{model}: {part}/{name} has sha256 {found}, expected {expected}; "
+                             "the file is damaged or of another revision: fetch it again, or correct the pin")
+
+
+def _snapshot(source: Source, part: str, model: Path, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source.hub, revision=source.revision, local_files_only=offline,
+                                      allow_patterns=list(source.files) or None))
+    except Exception as error:  # the hub client raises a dozen unrelated kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{model}: {part} could not be fetched from the hub repository {source.hub} at revision "
+            f"{source.revision}: {reason}. Without the network, bring its files {_listed(part)} to a folder of "
+            f"this machine and write `{part}: {{folder: PATH}}` in {model}") from None
+
+
+def _whisper(source: Source, part: str, model: Path, offline: bool) -> Path:
+    import whisper
+
+    url = whisper._MODELS.get(source.whisper)
+    if url is None:
+        raise ModelError(f"{model}: {part}.whisper is {source.whisper!r}, allowed: {', '.join(whisper._MODELS)}")
+    cache = Path.home() / ".cache" / "whisper"
+    path = cache / url.rsplit("/", 1)[-1]
+    try:
+        if offline and not path.is_file():
+            raise OSError("fetch.offline is true and it is not in the cache")
+        return Path(whisper._download(url, str(cache), in_memory=False))
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{model}: the Whisper checkpoint {source.whisper} could not be fetched: {error}. "
+                         f"Without the network, put {path.name} into a folder of this machine and write "
+                         f"`{part}: {{folder: PATH}}` in {model}") from None

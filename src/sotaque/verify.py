@@ -1,0 +1,24 @@
+"""`sotaque verify`: compare every byte on disk with its seal."""
+
+from __future__ import annotations
+
+import sys
+
+from sotaque import seal, stages
+from sotaque.settings import Settings
+
+
+def run(settings: Settings) -> int:
+    """Print each difference and a closing count; exit status 1 when any sealed byte is not as sealed."""
+    faults, sealed = [], 0
+    for job in stages.jobs(settings):
+        if job.seal.exists():
+            sealed += 1
+            faults += seal.differences(job)
+    for line in faults:
+        print(line, file=sys.stderr)
+    print(f"{sealed} sealed outputs, {len(faults)} differences")
+    if faults:
+        print("way out: remove the damaged output's seal.json and run snakemake --cores all, or dvc checkout",
+              file=sys.stderr)
+    return 1 if faults else 0

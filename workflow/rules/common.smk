@@ -1,0 +1,32 @@
+# Reads params.yaml once, by the same door as the command line, and lets the seals say what is stale.
+#
+# in   params.yaml, `--config key=value`
+# out  SETTINGS, PARAMS (the file that every command reads), .stamps/
+
+from pathlib import Path
+
+from sotaque import engine, manifest, stages
+
+SETTINGS, PARAMS = engine.start(
+    Path("params.yaml"),
+    workflow.config_settings.overwrite_config,
+    workflow.is_main_process,
+)
+SHARDS = manifest.shard_names(SETTINGS.shards)
+
+
+def network(wildcards):
+    """The folder whose network a system speaks with."""
+    return f"models/{wildcards.model}/{stages.network_of(wildcards.system)}"
+
+
+# Only `--sdm apptainer` looks at it; make the environment in the same image first:
+# apptainer exec docker://python:3.11-bookworm make install
+container: "docker://python:3.11-bookworm"
+
+
+wildcard_constraints:
+    model="[^/]+",
+    shard=r"\d+",
+    system="|".join(stages.SYSTEMS),
+    metric="|".join(stages.METRICS),

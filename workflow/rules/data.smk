@@ -1,0 +1,115 @@
+# Corpus to tokens.
+#
+# in   data/raw/<corpus>/, models/<model>/base/
+# out  data/manifest/, data/wav/<shard>/, data/splits/, data/tokens/<model>/<shard>.{npy,jsonl}
+
+
+rule corpus:
+    """Speak the built-in demonstration corpus with espeak-ng."""
+    input:
+        ".stamps/corpus.json",
+    output:
+        "data/raw/demo/seal.json",
+    log:
+        "logs/corpus.log",
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque corpus \
+            --params {params.settings:q} \
+            --out data/raw/demo \
+            2>&1 | tee {log:q}
+        """
+
+
+rule ingest:
+    """Read the corpus, whatever its layout, into manifests; say why each dropped clip was dropped."""
+    input:
+        ".stamps/ingest.json",
+        branch(SETTINGS.ingest.corpus == stages.DEMO, then="data/raw/demo/seal.json"),
+    output:
+        "data/manifest/seal.json",
+    log:
+        "logs/ingest.log",
+    params:
+        settings=PARAMS,
+        corpus=lambda wildcards: f"data/raw/{SETTINGS.ingest.corpus}",
+    shell:
+        """
+        sotaque ingest \
+            --params {params.settings:q} \
+            --corpus {params.corpus:q} \
+            --out data/manifest \
+            2>&1 | tee {log:q}
+        """
+
+
+rule normalize:
+    """Bring the clips of shard {wildcards.shard} to the model's rate and a common loudness."""
+    input:
+        ".stamps/normalize.json",
+        "data/manifest/seal.json",
+    output:
+        "data/wav/{shard}/seal.json",
+    log:
+        "logs/normalize-{shard}.log",
+    params:
+        settings=PARAMS,
+        model=f"workflow/models/{SETTINGS.model}.yaml",
+    shell:
+        """
+        sotaque normalize \
+            --params {params.settings:q} \
+            --shard {wildcards.shard} \
+            --model {params.model:q} \
+            --manifest data/manifest \
+            --out data/wav/{wildcards.shard} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule split:
+    """Divide the utterances into train, val and test; no text or speaker stands in two of them."""
+    input:
+        ".stamps/split.json",
+        expand("data/wav/{shard}/seal.json", shard=SHARDS),
+    output:
+        "data/splits/seal.json",
+    log:
+        "logs/split.log",
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque split \
+            --params {params.settings:q} \
+            --wav data/wav \
+            --out data/splits \
+            2>&1 | tee {log:q}
+        """
+
+
+rule tokenize:
+    """Turn the WAVs of shard {wildcards.shard} into codec tokens of {wildcards.model}."""
+    input:
+        ".stamps/tokenize.json",
+        "data/wav/{shard}/seal.json",
+        "models/{model}/base/seal.json",
+    output:
+        "data/tokens/{model}/{shard}.seal.json",
+    log:
+        "logs/{model}/tokenize-{shard}.log",
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque tokenize \
+            --params {params.settings:q} \
+            --shard {wildcards.shard} \
+            --model workflow/models/{wildcards.model}.yaml \
+            --wav data/wav/{wildcards.shard} \
+            --base models/{wildcards.model}/base \
+            --out data/tokens/{wildcards.model}/{wildcards.shard} \
+            2>&1 | tee {log:q}
+        """

@@ -1,0 +1,107 @@
+# Base model to merged model.
+#
+# in   workflow/models/<model>.yaml, data/splits/, data/tokens/<model>/
+# out  models/<model>/{base/, lora/, selected.json, merged/}
+
+
+rule fetch:
+    """Bring network, codec and ASR of {wildcards.model} here and check them."""
+    input:
+        ".stamps/fetch.json",
+    output:
+        "models/{model}/base/seal.json",
+    log:
+        "logs/{model}/fetch.log",
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque fetch \
+            --params {params.settings:q} \
+            --model workflow/models/{wildcards.model}.yaml \
+            --out models/{wildcards.model}/base \
+            2>&1 | tee {log:q}
+        """
+
+
+rule train:
+    """Adapt {wildcards.model} by LoRA; a killed run goes on from its last saved step."""
+    input:
+        ".stamps/train.json",
+        "data/splits/seal.json",
+        expand("data/tokens/{{model}}/{shard}.seal.json", shard=SHARDS),
+        "models/{model}/base/seal.json",
+    output:
+        "models/{model}/lora/seal.json",
+    log:
+        "logs/{model}/train.log",
+    threads: SETTINGS.train.threads
+    resources:
+        gpu=1,
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque train \
+            --params {params.settings:q} \
+            --model workflow/models/{wildcards.model}.yaml \
+            --splits data/splits \
+            --tokens data/tokens/{wildcards.model} \
+            --base models/{wildcards.model}/base \
+            --out models/{wildcards.model}/lora \
+            2>&1 | tee {log:q}
+        """
+
+
+rule select:
+    """Let every checkpoint of {wildcards.model} speak the validation texts and choose one."""
+    input:
+        ".stamps/select.json",
+        "data/splits/seal.json",
+        "models/{model}/base/seal.json",
+        "models/{model}/lora/seal.json",
+    output:
+        "models/{model}/selected.seal.json",
+    log:
+        "logs/{model}/select.log",
+    resources:
+        gpu=1,
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque select \
+            --params {params.settings:q} \
+            --model workflow/models/{wildcards.model}.yaml \
+            --splits data/splits \
+            --base models/{wildcards.model}/base \
+            --lora models/{wildcards.model}/lora \
+            --out models/{wildcards.model}/selected \
+            2>&1 | tee {log:q}
+        """
+
+
+rule merge:
+    """Merge the selected adapter; verified after a fresh reload."""
+    input:
+        ".stamps/merge.json",
+        "models/{model}/base/seal.json",
+        "models/{model}/lora/seal.json",
+        "models/{model}/selected.seal.json",
+    output:
+        "models/{model}/merged/seal.json",
+    log:
+        "logs/{model}/merge.log",
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque merge \
+            --params {params.settings:q} \
+            --model workflow/models/{wildcards.model}.yaml \
+            --base models/{wildcards.model}/base \
+            --lora models/{wildcards.model}/lora \
+            --selected models/{wildcards.model}/selected.json \
+            --out models/{wildcards.model}/merged \
+            2>&1 | tee {log:q}
+        """
