@@ -9,7 +9,7 @@ import torch
 
 
 def prepare(threads: int) -> torch.device:
-    """CUDA where there is one, else the CPU; the number of threads is a setting, since results depend on it."""
+    """CUDA where there is one, else the CPU. Results depend on the number of threads: it is a setting."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -76,6 +76,10 @@ class Backend(Protocol):
         """(sum of the losses in nats, number of labels); their ratio is the mean per label."""
         ...
 
+    def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """float32 logits (N, V) at the N labelled positions of a batch, in batch order."""
+        ...
+
     def generate(self, network: torch.nn.Module, prompts: Sequence[Prompt], generation: Generation,
                  seeds: Sequence[int]) -> list[Spoken]:
         """Speak a batch; item i depends on its own prompt and seed alone, not on its neighbours."""
@@ -83,6 +87,10 @@ class Backend(Protocol):
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         """Save a plain network in the layout of the base, so that the upstream library loads it."""
+        ...
+
+    def weight_keys(self, folder: Path | None = None) -> list[str]:
+        """The sorted tensor names of a saved network; the base's when no folder is given."""
         ...
 
     def lora_config(self, targets: Sequence[str], rank: int, alpha: int, dropout: float) -> Any:

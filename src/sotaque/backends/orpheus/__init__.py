@@ -1,0 +1,111 @@
+"""Orpheus: a Llama that reads text and speaks SNAC codes. The verbs of protocol.py over its base folder.
+
+The base folder is what `fetch` makes: network/ (Hugging Face layout with tokenizer.json) and codec/ (snac).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig
+
+from sotaque.backends.orpheus import codec, generate
+from sotaque.backends.orpheus import network as llama
+from sotaque.backends.orpheus.layout import SLOTS
+from sotaque.backends.orpheus.tokenizer import Tokenizer
+from sotaque.backends.protocol import Example, Prompt, Spoken
+from sotaque.model_spec import Generation
+
+PAD_TO = 8
+
+
+class Backend:
+    n_codebooks = 3
+    codes_per_frame = SLOTS
+
+    def __init__(self, base: Path, device: torch.device):
+        self.base, self.device = base, device
+        config = codec.read_config(base / "codec")
+        self.codec_rate_hz = self.sample_rate_hz = int(config["sampling_rate"])
+        frame_samples = int(np.prod(config["encoder_rates"])) * config["vq_strides"][0]
+        self.frame_rate_hz = self.codec_rate_hz / frame_samples
+        self.tokenizer = Tokenizer(base / "network", int(config["codebook_size"]))
+        self.layout = self.tokenizer.layout
+
+    @functools.cached_property
+    def codec(self) -> codec.Codec:
+        return codec.Codec(self.base / "codec", self.device)
+
+    def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.codec.encode(waves)
+
+    def decode(self, codes: np.ndarray, seed: int) -> np.ndarray:
+        return self.codec.decode(codes, seed)
+
+    def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+        """`folder` is a network itself, or holds one in network/ as the base folder does."""
+        folder = folder or self.base
+        inner = folder / "network"
+        return llama.load(inner if inner.is_dir() else folder, self.layout, dtype, self.device)
+
+    def _text_ids(self, prompt: Prompt) -> list[int]:
+        return self.tokenizer.text_ids(f"{prompt.speaker}: {prompt.text}")
+
+    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
+        """Prompt, audio, speech end and AI end; without the mask the prompt is learnt too."""
+        text_ids = self._text_ids(prompt)
+        ids = self.layout.sequence(text_ids, codes)
+        masked = len(self.layout.prompt(text_ids)) if mask_prompt else 0
+        return Example(tuple(ids), (llama.IGNORED,) * masked + tuple(ids[masked:]))
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """Padded on the right to a multiple of 8."""
+        width = -(-max(len(e.input_ids) for e in examples) // PAD_TO) * PAD_TO
+
+        def rows(values: Sequence[tuple[int, ...]], fill: int) -> torch.Tensor:
+            padded = [[*row, *[fill] * (width - len(row))] for row in values]
+            return torch.tensor(padded, device=self.device)
+
+        return {
+            "input_ids": rows([e.input_ids for e in examples], self.layout.pad),
+            "labels": rows([e.labels for e in examples], llama.IGNORED),
+            "attention_mask": rows([(1,) * len(e.input_ids) for e in examples], 0),
+        }
+
+    def loss(
+        self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return llama.loss(network, batch)
+
+    def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """float32 logits (N, vocabulary) at the N labelled positions, in batch order."""
+        hidden, _ = llama.at_labels(network, batch)
+        return llama.llama_of(network).lm_head(hidden).float()
+
+    def generate(
+        self,
+        network: torch.nn.Module,
+        prompts: Sequence[Prompt],
+        generation: Generation,
+        seeds: Sequence[int],
+    ) -> list[Spoken]:
+        ids = [self.layout.prompt(self._text_ids(prompt)) for prompt in prompts]
+        max_frames = max(1, int(generation.max_s * self.frame_rate_hz))
+        return generate.speak(llama.llama_of(network), self.layout, ids, seeds, generation, max_frames)
+
+    def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
+        llama.save_like(self.base / "network", network, folder)
+
+    def weight_keys(self, folder: Path | None = None) -> list[str]:
+        """The names of all tensors of a saved network, sorted; the base's when no folder is given."""
+        return sorted(key for _, key in llama.weight_keys(folder or self.base / "network"))
+
+    def lora_config(self, targets: Sequence[str], rank: int, alpha: int, dropout: float) -> LoraConfig:
+        return LoraConfig(
+            task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout,
+            target_modules=sorted(targets), bias="none",
+        )  # fmt: skip

@@ -106,7 +106,7 @@ class Layout:
         return (frames - self.first_audio - np.arange(SLOTS) * self.codebook_size).astype(np.int16)
 
     def prompt(self, text_ids: Sequence[int]) -> list[int]:
-        """What generation starts from and what training masks: everything up to and including speech start."""
+        """What generation starts from and training masks: everything up to and including speech start."""
         return [
             self.human_start,
             self.text_start,

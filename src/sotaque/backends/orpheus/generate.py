@@ -1,0 +1,129 @@
+"""Speak: sample audio tokens under the layout's grammar, with a key-value cache.
+
+At step t only the ids of slot t % 7 are possible, and speech end only where a frame begins, so a
+misaligned frame cannot come out. Only those rows of the output layer are computed. Item i draws from
+its own generator and is masked from its neighbours' padding: it depends on its prompt and seed alone
+(up to the rounding of differently shaped matrix products).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import DynamicCache, LlamaForCausalLM
+
+from sotaque.backends.orpheus.layout import SLOTS, Layout
+from sotaque.backends.protocol import Spoken
+from sotaque.model_spec import Generation
+
+
+@torch.inference_mode()
+def speak(
+    llama: LlamaForCausalLM,
+    layout: Layout,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    generation: Generation,
+    max_frames: int,
+) -> list[Spoken]:
+    """B prompts of ids -> B results of at most `max_frames` frames each."""
+    device, steps = llama.device, max_frames * SLOTS
+    inputs, mask = _left_pad(prompts, layout.pad, device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=llama.config)
+    dice = _dice(seeds, steps).to(device)
+    seen = torch.zeros(len(prompts), SLOTS, layout.codebook_size, dtype=torch.bool, device=device)
+    codes = torch.zeros(len(prompts), steps, dtype=torch.int16, device=device)
+    length = np.full(len(prompts), steps)
+    alive = torch.arange(len(prompts), device=device)
+    for step in range(steps):
+        slot = step % SLOTS
+        hidden = _hidden(llama, inputs, mask, positions, cache)
+        chosen = _choose(slot_logits(llama, layout, hidden, slot), seen[alive, slot],
+                         dice[alive, step], generation)  # fmt: skip
+        if slot == 0 and bool((chosen == layout.codebook_size).any()):
+            going = (chosen < layout.codebook_size).nonzero()[:, 0]
+            length[alive[chosen == layout.codebook_size].cpu().numpy()] = step
+            if not len(going):
+                break
+            cache.batch_select_indices(going)
+            alive, chosen, mask, positions = alive[going], chosen[going], mask[going], positions[going]
+        seen[alive, slot, chosen] = True
+        codes[alive, step] = chosen.to(torch.int16)
+        inputs = (chosen + layout.slot_ids(slot)[0])[:, None]
+        mask = F.pad(mask, (0, 1), value=1)
+        positions = positions[:, -1:] + 1
+    spoken = codes.cpu().numpy().reshape(len(prompts), max_frames, SLOTS)
+    return [
+        Spoken(row[: n // SLOTS].copy(), stopped=bool(n < steps))
+        for row, n in zip(spoken, length, strict=True)
+    ]
+
+
+def slot_logits(llama: LlamaForCausalLM, layout: Layout, hidden: torch.Tensor, slot: int) -> torch.Tensor:
+    """hidden (B, D) -> float32 logits (B, codebook_size) of a slot's ids; in slot 0 speech end comes last."""
+    start, end = layout.slot_ids(slot)
+    head = llama.lm_head
+    if type(head) is not nn.Linear:  # adapted itself: its rows cannot be taken apart
+        logits = head(hidden)
+        ending, logits = logits[:, layout.speech_end, None], logits[:, start:end]
+    else:
+        logits = F.linear(hidden, head.weight[start:end])
+        ending = F.linear(hidden, head.weight[layout.speech_end, None]) if slot == 0 else None
+    return (torch.cat([logits, ending], dim=1) if slot == 0 else logits).float()
+
+
+def _hidden(llama, inputs, mask, positions, cache) -> torch.Tensor:
+    """The last position's hidden state (B, D); a mask that hides nothing is left out."""
+    output = llama.model(
+        input_ids=inputs,
+        attention_mask=None if mask.all() else mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return output.last_hidden_state[:, -1]
+
+
+def _left_pad(prompts: Sequence[Sequence[int]], pad: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """ids (B, P) and mask (B, P), 1 where there is a prompt."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    return ids, mask
+
+
+def _dice(seeds: Sequence[int], steps: int) -> torch.Tensor:
+    """One uniform number in [0, 1) for each item and step, (B, steps) float64, the same on every device."""
+    return torch.stack([
+        torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed in seeds
+    ])  # fmt: skip
+
+
+def _choose(
+    logits: torch.Tensor, seen: torch.Tensor, dice: torch.Tensor, generation: Generation
+) -> torch.Tensor:
+    """Sample (B,) indices from logits (B, n): repetition penalty, temperature, top-p, as transformers does.
+
+    seen (B, codebook_size): codes already spoken in this slot. dice (B,): read off the inverse
+    cumulative distribution.
+    """
+    spoken = logits[:, : seen.shape[1]]
+    penalty = generation.repetition_penalty
+    penalized = torch.where(spoken > 0, spoken / penalty, spoken * penalty)
+    logits = torch.cat([torch.where(seen, penalized, spoken), logits[:, seen.shape[1] :]], dim=1)
+    if generation.temperature == 0:
+        return logits.argmax(dim=1)
+    likely, order = (
+        (logits.double() / generation.temperature).softmax(1).sort(dim=1, descending=True, stable=True)
+    )
+    reached = likely.cumsum(1)
+    kept = ((reached - likely) < generation.top_p).sum(1, keepdim=True)
+    ceiling = reached.gather(1, kept - 1)
+    rank = torch.searchsorted(reached, dice[:, None] * ceiling, right=True)
+    return order.gather(1, torch.minimum(rank, kept - 1))[:, 0]

@@ -1,0 +1,117 @@
+"""The Llama network of Orpheus: loading, loss at the labels only, and saving in the base's own layout."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import LlamaForCausalLM
+from transformers.utils import logging
+
+from sotaque import files
+from sotaque.backends.orpheus.layout import Layout
+from sotaque.errors import ModelError
+
+IGNORED = -100
+LOGITS_AT_ONCE = 2**27
+
+
+def load(folder: Path, layout: Layout, dtype: torch.dtype, device: torch.device) -> LlamaForCausalLM:
+    """The network of a folder in the Hugging Face layout, in eval mode.
+
+    Raises ModelError when a file or a tensor is missing, or the vocabulary is too small for the layout.
+    """
+    logging.disable_progress_bar()
+    try:
+        llama, report = LlamaForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{folder}: not a Llama network in the Hugging Face layout: {reason}") from None
+    for kind in ("missing_keys", "mismatched_keys"):
+        if report[kind]:
+            raise ModelError(f"{folder}: {kind.replace('_', ' ')} {sorted(report[kind])[:3]}; "
+                             "the weights and config.json do not belong together")  # fmt: skip
+    if llama.config.vocab_size < layout.end_audio:
+        raise ModelError(f"{folder}: the vocabulary has {llama.config.vocab_size} ids, but the audio ids of "
+                         f"this tokenizer and codec end at {layout.end_audio - 1}")  # fmt: skip
+    return llama.to(device).eval()
+
+
+def llama_of(network: torch.nn.Module) -> LlamaForCausalLM:
+    """The Llama inside a network that may wear an adapter."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def at_labels(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states (N, D) at the N positions whose next token has a label, and those labels (N,).
+
+    Padding stands on the right, where a causal network never looks, so no mask is needed.
+    """
+    hidden = llama_of(network).model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    labels = batch["labels"][:, 1:]
+    return hidden[:, :-1][labels != IGNORED], labels[labels != IGNORED]
+
+
+def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the cross-entropies in nats and the number of labels.
+
+    Long batches are computed in chunks whose logits are recomputed for the gradient, never held.
+    """
+    hidden, labels = at_labels(network, batch)
+    head = llama_of(network).lm_head
+    rows = max(1, LOGITS_AT_ONCE // llama_of(network).config.vocab_size)
+    count = torch.tensor(len(labels), device=labels.device)
+    if len(labels) <= rows:
+        return _cross_entropy(head, hidden, labels), count
+    chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
+    parts = [checkpoint(_cross_entropy, head, h, wanted, use_reentrant=False) for h, wanted in chunks]
+    return torch.stack(parts).sum(), count
+
+
+def _cross_entropy(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(head(hidden).float(), labels, reduction="sum")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def weight_keys(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Every (file, tensor name) of a network's folder."""
+    for path in weight_files(folder):
+        with safe_open(path, "pt") as tensors:
+            for key in sorted(tensors.keys()):
+                yield path, key
+
+
+def save_like(base: Path, llama: LlamaForCausalLM, folder: Path) -> None:
+    """Write the weights under the base's file names, tensor names and dtypes; copy every other file of it."""
+    weights = llama.state_dict()
+    with files.atomic_folder(folder) as temporary:
+        for path in files.walk(base):
+            target = temporary / path.relative_to(base)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".safetensors":
+                _save_weights(path, weights, target)
+            elif path.name != "seal.json":
+                shutil.copyfile(path, target)
+
+
+def _save_weights(base: Path, weights: dict[str, torch.Tensor], target: Path) -> None:
+    with safe_open(base, "pt") as tensors:
+        missing = sorted(set(tensors.keys()) - weights.keys())
+        if missing:
+            raise ModelError(f"{base}: the network has no tensor {missing[0]}, which the base file holds")
+        saved = {
+            key: weights[key].to("cpu", tensors.get_tensor(key).dtype).contiguous().clone()
+            for key in sorted(tensors.keys())
+        }
+    save_file(saved, target, metadata={"format": "pt"})

@@ -1,0 +1,79 @@
+"""Tiny random models in the real layouts: files on disk that the real loaders load.
+
+`base(folder)` is what fetch would have made. The real ids and the real vocabulary of 156,940 are used
+unless a smaller layout is asked for.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from snac import SNAC
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
+
+from sotaque.backends.orpheus.layout import SLOTS
+
+RATE_HZ = 24000
+FRAME_SAMPLES = 32 * 4
+
+
+@dataclass(frozen=True)
+class Ids:
+    text_start: int = 128000
+    text_end: int = 128009
+    first_custom: int = 128256
+    codebook_size: int = 4096
+    vocabulary: int = 156940
+
+
+REAL = Ids()
+SMALL = Ids(text_start=256, text_end=257, first_custom=258, codebook_size=32, vocabulary=258 + 10 + 7 * 32)
+
+
+def base(folder: Path, ids: Ids = REAL, hidden: int = 16, layers: int = 2, seed: int = 0) -> Path:
+    """A base folder with network/ and codec/, random weights drawn from `seed`."""
+    network(folder / "network", ids, hidden, layers, seed)
+    codec(folder / "codec", ids.codebook_size, seed)
+    return folder
+
+
+def network(folder: Path, ids: Ids = REAL, hidden: int = 16, layers: int = 2, seed: int = 0) -> None:
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=ids.vocabulary, hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=4096, tie_word_embeddings=True,
+        initializer_range=0.3, bos_token_id=ids.text_start, eos_token_id=ids.text_end,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer(ids).save(str(folder / "tokenizer.json"))
+
+
+def tokenizer(ids: Ids = REAL) -> Tokenizer:
+    """Bytes as text tokens; the control tokens under their real names."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    controls = {"<|begin_of_text|>": ids.text_start, "<|eot_id|>": ids.text_end}
+    numbers = [*range(10), 10 + SLOTS * ids.codebook_size - 1]
+    controls |= {f"<custom_token_{n}>": ids.first_custom + n for n in numbers}
+    vocabulary = {letter: i for i, letter in enumerate(letters)} | controls
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(name, special=True) for name in controls])
+    return made
+
+
+def codec(folder: Path, codebook_size: int = 4096, seed: int = 0) -> None:
+    """A SNAC of 128 samples a frame, with the decoder's noise on."""
+    torch.manual_seed(seed)
+    config = {
+        "sampling_rate": RATE_HZ, "encoder_dim": 4, "encoder_rates": [2, 2, 2, 4], "decoder_dim": 16,
+        "decoder_rates": [4, 2, 2, 2], "attn_window_size": None, "codebook_size": codebook_size,
+        "codebook_dim": 8, "vq_strides": [4, 2, 1], "noise": True, "depthwise": True,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(SNAC(**config).state_dict(), folder / "pytorch_model.bin")
