@@ -7,6 +7,7 @@ a cut, forged or poisoned file is a ClipError with a stable code and never a sil
 from __future__ import annotations
 
 import functools
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,15 +51,17 @@ def read_header(path: Path) -> Header:
     Raises ClipError: missing, empty, unreadable, format, truncated, channels, rate, too-large, too-long.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except OSError as error:
         raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
-    if size == 0:
+    if not stat.S_ISREG(status.st_mode):
+        raise ClipError("missing", "is not a regular file")
+    if status.st_size == 0:
         raise ClipError("empty", "the file has 0 bytes")
     with _opened(path) as stream:
         header = Header(stream.format, stream.frames, stream.channels, stream.samplerate)
     _check_header(header)
-    _check_size(path, size)
+    _check_size(path, status.st_size)
     if header.frames == 0:
         raise ClipError("empty", "the header is there, but no sound follows it")
     return header

@@ -31,7 +31,10 @@ def is_spoken(text: str, language: str) -> bool:
 
 
 def basic(text: str) -> str:
-    """Whisper's BasicTextNormalizer: lower case, no punctuation, no brackets and what they hold; accents stay."""
+    """Lower case, no punctuation, no brackets and what they hold; accents stay.
+
+    The steps are those of BasicTextNormalizer in openai-whisper's whisper/normalizers/basic.py.
+    """
     text = _IN_PARENTHESES.sub("", _BRACKETED.sub("", text.lower()))
     composed = unicodedata.normalize("NFKC", text)
     plain = "".join(" " if unicodedata.category(c)[0] in "MSP" else c for c in composed)

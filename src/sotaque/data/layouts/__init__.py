@@ -1,0 +1,47 @@
+"""Corpus layouts: one file each, with the verbs `matches(folder)` and `rows(folder)`.
+
+To add one: write its file, add a line to LAYOUTS and its name to `Ingest.layout` in settings.py.
+The order is that in which `auto` asks: the most particular first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from sotaque.data.layouts import chatterbox, fish, ljspeech, two_columns
+from sotaque.errors import InputError
+
+LAYOUTS = {
+    "chatterbox": chatterbox,
+    "ljspeech": ljspeech,
+    "two-columns": two_columns,
+    "fish": fish,
+}
+_SHOWN = 10
+
+
+def find(folder: Path, name: str = "auto") -> ModuleType:
+    """The layout of a corpus folder, by name or by looking.
+
+    Raises InputError saying what was looked for and what was found.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: there is no such folder; put the corpus there, or name another "
+            f"folder of {folder.parent}/ in params.yaml under ingest.corpus"
+        )
+    tried = LAYOUTS if name == "auto" else {name: LAYOUTS[name]}
+    for layout in tried.values():
+        if layout.matches(folder):
+            return layout
+    looked_for = "".join(f"\n  {key}: {layout.LOOKS_FOR}" for key, layout in tried.items())
+    raise InputError(
+        f"{folder}: not a corpus of a known layout. Looked for:{looked_for}\nFound: {_contents(folder)}"
+    )
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more or "nothing, the folder is empty"

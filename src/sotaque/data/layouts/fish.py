@@ -1,0 +1,60 @@
+"""Fish: one folder per speaker, <speaker>/.../<clip>.{wav,flac,mp3} with its transcript in <clip>.lab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sotaque.data.layouts import table
+from sotaque.data.layouts.row import Row
+from sotaque.errors import ClipError
+
+LOOKS_FOR = "<speaker>/<clip>.wav (or .flac, .mp3) with <clip>.lab beside it"
+TRANSCRIPT = ".lab"
+
+
+def matches(folder: Path) -> bool:
+    return any(name.endswith(TRANSCRIPT) for name, _ in _walk(folder))
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """One row per audio file, one per transcript without audio, one per linked folder (not entered)."""
+    entries = list(_walk(folder))
+    names = {name for name, _ in entries}
+    stems = {table.without_suffix(name) for name in names if table.without_suffix(name) != name}
+    for name, linked in entries:
+        stem = name.removesuffix(TRANSCRIPT) if name.endswith(TRANSCRIPT) else table.without_suffix(name)
+        if linked:
+            reason = "is a link to a folder; links are not followed, put the folder itself there"
+            yield Row(name, name, name, "", fault=ClipError("outside-root", reason))
+        elif name.endswith(TRANSCRIPT) and stem not in stems:
+            yield Row(
+                name, stem, f"{stem}.wav", "", fault=ClipError("missing", f"{name} has no audio beside it")
+            )
+        elif stem in stems and not name.endswith(TRANSCRIPT):
+            yield _clip(folder, name, stem, names)
+
+
+def _clip(folder: Path, name: str, stem: str, names: set[str]) -> Row:
+    speaker = name.split("/")[0] if "/" in name else ""
+    label = stem + TRANSCRIPT
+    if label not in names:
+        return Row(name, stem, name, "", speaker, fault=ClipError("no-transcript", f"there is no {label}"))
+    if not (folder / label).resolve().is_relative_to(folder.resolve()):
+        return Row(
+            name, stem, name, "", speaker, fault=ClipError("outside-root", f"{label} links out of the corpus")
+        )
+    text = table.decode((folder / label).read_bytes(), label)
+    if text != text.encode("utf-8", "replace").decode("utf-8"):
+        return Row(name, stem, name, "", speaker, fault=ClipError("encoding", f"{label} is not UTF-8"))
+    return Row(label, stem, name, text, speaker)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, bool]]:
+    """(path relative to the corpus, whether it is a link to a folder), sorted."""
+    found = []
+    for at, inside, here in os.walk(folder):
+        found += [(Path(at, name), False) for name in here]
+        found += [(Path(at, name), True) for name in inside if Path(at, name).is_symlink()]
+    yield from sorted((path.relative_to(folder).as_posix(), linked) for path, linked in found)

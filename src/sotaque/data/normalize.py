@@ -1,0 +1,89 @@
+"""One shard of clips -> the model's rate, one channel, one loudness, no silence at the ends, 16-bit WAV."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sotaque import audio, model_spec
+from sotaque.errors import ClipError
+from sotaque.manifest import Reject, Utterance
+from sotaque.manifest import read as read_manifest
+from sotaque.manifest import write as write_manifest
+from sotaque.progress import track
+from sotaque.settings import Normalize, Settings
+
+BELOW_TARGET_LU = 0.1
+log = logging.getLogger("sotaque")
+
+
+def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Path) -> dict[str, float]:
+    """Write out/<id>.wav, out/manifest.jsonl and out/rejects.jsonl; a bad clip never stops the run.
+
+    Clips whose peak keeps them under the target loudness are told by their loudness_lufs.
+    """
+    rate_hz = model_spec.read(settings.model).sample_rate_hz
+    utterances = read_manifest(manifest / f"{shard}.jsonl")
+    kept: list[Utterance] = []
+    rejects: list[Reject] = []
+    for utterance in track(utterances, f"normalize {shard}"):
+        try:
+            kept.append(convert(utterance, settings.normalize, rate_hz, out))
+        except ClipError as error:
+            rejects.append(Reject(utterance.id, utterance.audio, "normalize", error.code, error.reason))
+    write_manifest(out / "manifest.jsonl", kept)
+    write_manifest(out / "rejects.jsonl", rejects)
+    for code, count in sorted(Counter(r.code for r in rejects).items()):
+        log.warning("normalize %s: %d of %d clips rejected as %s", shard, count, len(utterances), code)
+    target = settings.normalize.loudness_lufs - BELOW_TARGET_LU
+    return {
+        "clips": len(kept),
+        "rejected": len(rejects),
+        "hours": sum(u.duration_s for u in kept) / 3600,
+        "below_target_loudness": sum(u.loudness_lufs < target for u in kept),
+    }
+
+
+def convert(utterance: Utterance, wanted: Normalize, rate_hz: int, out: Path) -> Utterance:
+    """Write one clip's WAV and say what it became; raises ClipError when it cannot be used."""
+    samples, source_hz = audio.read(Path(utterance.audio))
+    samples = audio.resample(samples, source_hz, rate_hz)
+    samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
+    samples = audio.trim(samples, rate_hz, wanted.trim_below_peak_db, wanted.trim_margin_s)
+    duration_s = len(samples) / rate_hz
+    check_duration(duration_s, wanted)
+    samples, loudness_lufs = levelled(samples, rate_hz, wanted.loudness_lufs, wanted.peak_dbfs)
+    path = out / f"{utterance.id}.wav"
+    audio.write(path, samples, rate_hz)
+    return replace(
+        utterance,
+        audio=path.as_posix(),
+        duration_s=round(duration_s, 4),
+        loudness_lufs=round(loudness_lufs, 2),
+    )
+
+
+def check_duration(duration_s: float, wanted: Normalize) -> None:
+    if duration_s < wanted.min_s:
+        raise ClipError("too-short", f"{duration_s:.3f} s without silence, normalize.min_s is {wanted.min_s}")
+    if duration_s > wanted.max_s:
+        raise ClipError("too-long", f"{duration_s:.3f} s without silence, normalize.max_s is {wanted.max_s}")
+
+
+def levelled(
+    samples: np.ndarray, rate_hz: int, target_lufs: float, peak_dbfs: float
+) -> tuple[np.ndarray, float]:
+    """Samples (T,) at the target loudness, or below it where a peak would pass peak_dbfs; and that loudness.
+
+    Raises ClipError "silent" for a clip without loudness (all below -70 LUFS, R128's absolute gate).
+    """
+    loudness_lufs = audio.loudness_lufs(samples, rate_hz)
+    if not np.isfinite(loudness_lufs):
+        raise ClipError("silent", "nothing in it is louder than -70 LUFS")
+    headroom_db = peak_dbfs - 20 * float(np.log10(np.abs(samples).max()))
+    gain_db = min(target_lufs - loudness_lufs, headroom_db)
+    return samples * np.float32(10 ** (gain_db / 20)), loudness_lufs + gain_db

@@ -1,0 +1,131 @@
+"""All normalised clips -> train, val and test, by hash: adding clips never moves old ones.
+
+A clip's place follows from the seed and its text (or speaker) alone, so equal texts stay together.
+A clip that the corpus itself calls val or test stays that, and equal ones follow it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from sotaque import manifest
+from sotaque.errors import InputError
+from sotaque.manifest import Utterance
+from sotaque.settings import Settings, Split
+from sotaque.text import normalize_for_wer
+
+PARTS = ("train", "val", "test")
+_NAMED = 5
+
+
+def run(settings: Settings, *, wav: Path, out: Path) -> dict[str, float]:
+    """Write out/{train,val,test}.jsonl; every clip's `part` is then the one it is in.
+
+    Raises InputError for an empty part, and where the corpus itself puts one text in two parts.
+    """
+    utterances = [
+        utterance
+        for shard in manifest.shard_names(settings.shards)
+        for utterance in manifest.read(wav / shard / "manifest.jsonl")
+    ]
+    parts = divide(utterances, settings.split, settings.seed)
+    check_leaks(parts, settings.split.by)
+    for name in PARTS:
+        manifest.write(out / f"{name}.jsonl", parts[name])
+    clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS}
+    return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
+
+
+def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, list[Utterance]]:
+    """Part -> its utterances.
+
+    A part for which the corpus names clips of its own takes no others; where it names none for val (or
+    test), they are drawn from the rest, clips that it calls train included.
+    """
+    groups = defaultdict(list)
+    for utterance in utterances:
+        groups[key_of(utterance, wanted.by)].append(utterance)
+    hints = {key: hint_of(members, key, wanted.by) for key, members in groups.items()}
+    drawn = {part: share for part, share in shares(wanted).items() if part not in hints.values()}
+    places = {key: place(key, seed) for key in groups}
+    parts: dict[str, list[Utterance]] = {name: [] for name in PARTS}
+    for key, members in groups.items():
+        part = hints[key] if hints[key] in ("val", "test") else drawn_part(places[key], drawn)
+        parts[part] += [replace(utterance, part=part) for utterance in members]
+    unhinted = [places[key] for key in groups if hints[key] not in ("val", "test")]
+    check_parts(parts, drawn, unhinted, wanted.by)
+    return parts
+
+
+def key_of(utterance: Utterance, by: str) -> str:
+    """What no two parts may share: the speaker, or the words of the text."""
+    if by == "speaker":
+        return utterance.speaker
+    return normalize_for_wer(utterance.text, utterance.language)
+
+
+def hint_of(members: list[Utterance], key: str, by: str) -> str:
+    """The part that the corpus names for a group, "" for none; raises InputError when it names two."""
+    named = {part: [u.id for u in members if u.part == part] for part in PARTS}
+    named = {part: sorted(ids)[:_NAMED] for part, ids in named.items() if ids}
+    if len(named) > 1:
+        listed = "; ".join(f"{part}: {', '.join(ids)}" for part, ids in named.items())
+        raise InputError(
+            f"the corpus puts the {by} {key[:80]!r} in more than one part ({listed}); "
+            "give these clips one part in the corpus' metadata, or none"
+        )
+    return next(iter(named), "")
+
+
+def place(key: str, seed: int) -> float:
+    """Where a key stands in [0, 1): the same for ever for one seed."""
+    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def shares(wanted: Split) -> dict[str, float]:
+    return {"test": wanted.test_share, "val": wanted.val_share}
+
+
+def drawn_part(where: float, drawn: dict[str, float]) -> str:
+    """[0, test_share) is test, the next val_share is val, the rest train."""
+    low = 0.0
+    for part, share in drawn.items():
+        if low <= where < low + share:
+            return part
+        low += share
+    return "train"
+
+
+def check_parts(
+    parts: dict[str, list[Utterance]], drawn: dict[str, float], places: list[float], by: str
+) -> None:
+    """Raise InputError for the first empty part, with the share that would fill it."""
+    empty = next((name for name in ("test", "val", "train") if not parts[name]), None)
+    if empty is None:
+        return
+    total = sum(map(len, parts.values()))
+    found = f"split leaves {empty} empty: {total} clips, {len(places)} different {by}s that it may place"
+    if empty == "train":
+        raise InputError(f"{found}; lower split.val_share and split.test_share, or give it more clips")
+    low = drawn["test"] if empty == "val" and "test" in drawn else 0.0
+    enough = min((p - low for p in places if p >= low), default=None)
+    if enough is None or len(places) < 2:
+        raise InputError(f"{found}; give it more {by}s, or set split.by to the other of text and speaker")
+    share = int(enough * 100 + 1) / 100
+    raise InputError(
+        f"{found}; raise split.{empty}_share from {drawn[empty]} to at least {share}, or give it more clips"
+    )
+
+
+def check_leaks(parts: dict[str, list[Utterance]], by: str) -> None:
+    """Raise AssertionError when a text (or speaker) stands in two parts."""
+    seen: dict[str, str] = {}
+    for part, members in parts.items():
+        for utterance in members:
+            key = key_of(utterance, by)
+            if seen.setdefault(key, part) != part:
+                raise AssertionError(f"{utterance.id}: its {by} {key!r} is in {seen[key]} and in {part}")
