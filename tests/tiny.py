@@ -8,13 +8,18 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from snac import SNAC
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
+from sotaque import audio, manifest
 from sotaque.backends.orpheus.layout import SLOTS
+from sotaque.data import tokenize
+from sotaque.manifest import Utterance
+from sotaque.settings import Lora, Settings, Tracking, Train
 
 RATE_HZ = 24000
 FRAME_SAMPLES = 32 * 4
@@ -77,3 +82,54 @@ def codec(folder: Path, codebook_size: int = 4096, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     torch.save(SNAC(**config).state_dict(), folder / "pytorch_model.bin")
+
+
+SPEC = """
+backend: orpheus
+about: random weights
+weights_licence: none
+sample_rate_hz: 24000
+network: {folder: unused}
+codec: {folder: unused}
+asr: {folder: unused}
+lora_targets: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]
+generation: {temperature: 0.6, top_p: 0.9, repetition_penalty: 1.1, max_s: 0.2}
+"""
+
+
+def wave(seconds: float, seed: int) -> np.ndarray:
+    """Noise with a slow beat, (T,) float32."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    return (0.2 * rng.normal(size=len(time_s)) * np.sin(2 * np.pi * 3 * time_s)).astype(np.float32)
+
+
+def world(train: int = 12, val: int = 3) -> Settings:
+    """A working folder (the current one) where everything before `train` is done, with the SMALL layout."""
+    Path("workflow/models").mkdir(parents=True, exist_ok=True)
+    Path("workflow/models/tiny.yaml").write_text(SPEC)
+    base(Path("models/tiny/base"), SMALL)
+    settings = Settings(
+        model="tiny", seed=7, lr=1e-2, epochs=2, shards=2, lora=Lora(rank=4, alpha=8, dropout=0.1),
+        train=Train(batch_clips=2, accumulate=2, save_every_steps=2), tracking=Tracking(enabled=False),
+    )  # fmt: skip
+    made = [clip(i, settings) for i in range(train + val)]
+    manifest.write(Path("data/splits/train.jsonl"), made[:train])
+    manifest.write(Path("data/splits/val.jsonl"), made[train:])
+    for shard in manifest.shard_names(settings.shards):
+        folder = Path("data/wav") / shard
+        manifest.write(folder / "manifest.jsonl", [u for u in made if Path(u.audio).parent == folder])
+        tokenize.run(
+            settings, model=Path("workflow/models/tiny.yaml"), wav=folder, base=Path("models/tiny/base"),
+            out=Path("data/tokens/tiny") / shard, shard=shard,
+        )  # fmt: skip
+    return settings
+
+
+def clip(number: int, settings: Settings) -> Utterance:
+    """An utterance whose WAV lies where normalize would have put it."""
+    name = f"clip-{number:03d}"
+    path = Path("data/wav") / manifest.shard_of(name, settings.shards) / f"{name}.wav"
+    samples = wave(0.05 + 0.01 * (number % 5), number)
+    audio.write(path, samples, RATE_HZ)
+    return Utterance(name, path.as_posix(), f"frase {number}", "ana", "pt", duration_s=len(samples) / RATE_HZ)

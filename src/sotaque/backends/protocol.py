@@ -16,10 +16,11 @@ import torch
 
 from sotaque.model_spec import Generation
 
+IGNORED = -100  # the label of a position without loss
 
 @dataclass(frozen=True)
 class Example:
-    """One training item: token ids (L,) and labels (L,), -100 where there is no loss."""
+    """One training item: token ids (L,) and labels (L,), IGNORED where there is no loss."""
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]

@@ -17,7 +17,7 @@ from sotaque.backends.orpheus import codec, generate
 from sotaque.backends.orpheus import network as llama
 from sotaque.backends.orpheus.layout import SLOTS
 from sotaque.backends.orpheus.tokenizer import Tokenizer
-from sotaque.backends.protocol import Example, Prompt, Spoken
+from sotaque.backends.protocol import IGNORED, Example, Prompt, Spoken
 from sotaque.model_spec import Generation
 
 PAD_TO = 8
@@ -60,7 +60,7 @@ class Backend:
         text_ids = self._text_ids(prompt)
         ids = self.layout.sequence(text_ids, codes)
         masked = len(self.layout.prompt(text_ids)) if mask_prompt else 0
-        return Example(tuple(ids), (llama.IGNORED,) * masked + tuple(ids[masked:]))
+        return Example(tuple(ids), (IGNORED,) * masked + tuple(ids[masked:]))
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """Padded on the right to a multiple of 8."""
@@ -72,7 +72,7 @@ class Backend:
 
         return {
             "input_ids": rows([e.input_ids for e in examples], self.layout.pad),
-            "labels": rows([e.labels for e in examples], llama.IGNORED),
+            "labels": rows([e.labels for e in examples], IGNORED),
             "attention_mask": rows([(1,) * len(e.input_ids) for e in examples], 0),
         }
 
@@ -106,6 +106,10 @@ class Backend:
 
     def lora_config(self, targets: Sequence[str], rank: int, alpha: int, dropout: float) -> LoraConfig:
         return LoraConfig(
-            task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout,
-            target_modules=sorted(targets), bias="none",
-        )  # fmt: skip
+            task_type="CAUSAL_LM",
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=sorted(targets),
+            bias="none",
+        )

@@ -84,8 +84,10 @@ def read_config(folder: Path) -> dict:
         config = json.loads(path.read_text(encoding="utf-8"))
         strides = list(config["vq_strides"])
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: not a SNAC configuration ({type(error).__name__}: {error}); "
-                         "put the config.json of hubertsiuzdak/snac_24khz there") from None  # fmt: skip
+        raise ModelError(
+            f"{path}: not a SNAC configuration ({type(error).__name__}: {error}); "
+            "put the config.json of hubertsiuzdak/snac_24khz there"
+        ) from None
     if strides != [4, 2, 1]:
         raise ModelError(f"{path}: vq_strides is {strides}; Orpheus needs the codec with [4, 2, 1]")
     return config

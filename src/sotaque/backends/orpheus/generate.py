@@ -43,8 +43,9 @@ def speak(
     for step in range(steps):
         slot = step % SLOTS
         hidden = _hidden(llama, inputs, mask, positions, cache)
-        chosen = _choose(slot_logits(llama, layout, hidden, slot), seen[alive, slot],
-                         dice[alive, step], generation)  # fmt: skip
+        chosen = _choose(
+            slot_logits(llama, layout, hidden, slot), seen[alive, slot], dice[alive, step], generation
+        )
         if slot == 0 and bool((chosen == layout.codebook_size).any()):
             going = (chosen < layout.codebook_size).nonzero()[:, 0]
             length[alive[chosen == layout.codebook_size].cpu().numpy()] = step
@@ -99,10 +100,12 @@ def _left_pad(prompts: Sequence[Sequence[int]], pad: int, device) -> tuple[torch
 
 def _dice(seeds: Sequence[int], steps: int) -> torch.Tensor:
     """One uniform number in [0, 1) for each item and step, (B, steps) float64, the same on every device."""
-    return torch.stack([
-        torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for seed in seeds
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            for seed in seeds
+        ]
+    )
 
 
 def _choose(

@@ -16,9 +16,9 @@ from transformers.utils import logging
 
 from sotaque import files
 from sotaque.backends.orpheus.layout import Layout
+from sotaque.backends.protocol import IGNORED
 from sotaque.errors import ModelError
 
-IGNORED = -100
 LOGITS_AT_ONCE = 2**27
 
 
@@ -37,11 +37,15 @@ def load(folder: Path, layout: Layout, dtype: torch.dtype, device: torch.device)
         raise ModelError(f"{folder}: not a Llama network in the Hugging Face layout: {reason}") from None
     for kind in ("missing_keys", "mismatched_keys"):
         if report[kind]:
-            raise ModelError(f"{folder}: {kind.replace('_', ' ')} {sorted(report[kind])[:3]}; "
-                             "the weights and config.json do not belong together")  # fmt: skip
+            raise ModelError(
+                f"{folder}: {kind.replace('_', ' ')} {sorted(report[kind])[:3]}; "
+                "the weights and config.json do not belong together"
+            )
     if llama.config.vocab_size < layout.end_audio:
-        raise ModelError(f"{folder}: the vocabulary has {llama.config.vocab_size} ids, but the audio ids of "
-                         f"this tokenizer and codec end at {layout.end_audio - 1}")  # fmt: skip
+        raise ModelError(
+            f"{folder}: the vocabulary has {llama.config.vocab_size} ids, but the audio ids of "
+            f"this tokenizer and codec end at {layout.end_audio - 1}"
+        )
     return llama.to(device).eval()
 
 

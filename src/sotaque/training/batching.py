@@ -1,0 +1,115 @@
+"""Which samples make which batch: a function of (seed, epoch, lengths) alone.
+
+So any position of a run can be found again without replaying what came before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sotaque.backends.protocol import Backend, Example, Prompt
+from sotaque.data.tokenize import Tokens
+from sotaque.manifest import Utterance
+from sotaque.progress import track
+
+BATCHES_A_POOL = 16
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A clip that cannot be trained on, and why. tokens: its length where that is the reason."""
+
+    id: str
+    part: str
+    reason: str
+    tokens: int = 0
+
+
+class Samples:
+    """The training items of one part of the splits, made when asked for.
+
+    lengths (N,): tokens of each sample; skipped: what was left out.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        tokens: Tokens,
+        utterances: Sequence[Utterance],
+        part: str,
+        max_tokens: int,
+        mask_prompt: bool,
+    ):
+        self._backend, self._tokens, self._mask_prompt = backend, tokens, mask_prompt
+        self._utterances: list[Utterance] = []
+        self.skipped: list[Skipped] = []
+        lengths = []
+        for utterance in track(utterances, f"reading {part}"):
+            row = tokens.row(utterance.id)
+            if row.length == 0:
+                self.skipped.append(Skipped(utterance.id, part, row.reject or "no frames"))
+                continue
+            length = len(self._example(utterance).input_ids)
+            if length > max_tokens:
+                self.skipped.append(Skipped(utterance.id, part, f"over {max_tokens} tokens", length))
+                continue
+            self._utterances.append(utterance)
+            lengths.append(length)
+        self.lengths = np.array(lengths, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._example(self._utterances[index])
+
+    def id(self, index: int) -> str:
+        return self._utterances[index].id
+
+    def _example(self, utterance: Utterance) -> Example:
+        prompt = Prompt(utterance.text, utterance.speaker)
+        return self._backend.example(prompt, self._tokens.codes(utterance.id), self._mask_prompt)
+
+
+def epoch(lengths: np.ndarray, batch_clips: int, seed: int, number: int) -> list[np.ndarray]:
+    """The batches (arrays of indices) of one epoch: every sample once, like lengths together.
+
+    The shuffled samples are cut into pools; each pool is sorted by length and cut into batches; then the
+    batches are shuffled.
+    """
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, number])))
+    order = rng.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), batch_clips * BATCHES_A_POOL):
+        pool = order[start : start + batch_clips * BATCHES_A_POOL]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_clips] for i in range(0, len(pool), batch_clips)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class Plan:
+    """The whole run, step by step: `accumulate` batches make a step; no step spans two epochs."""
+
+    def __init__(self, lengths: np.ndarray, batch_clips: int, accumulate: int, epochs: int, seed: int):
+        self._lengths, self._seed = lengths, seed
+        self._batch_clips, self._accumulate = batch_clips, accumulate
+        batches = -(-len(lengths) // batch_clips)
+        self._steps_an_epoch = -(-batches // accumulate)
+        self.steps = epochs * self._steps_an_epoch
+        self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def batches(self, step: int) -> list[np.ndarray]:
+        """The batches of optimiser step `step`, which counts from 1."""
+        number, inside = divmod(step - 1, self._steps_an_epoch)
+        if self._epoch[0] != number:
+            self._epoch = (number, epoch(self._lengths, self._batch_clips, self._seed, number))
+        return self._epoch[1][inside * self._accumulate : (inside + 1) * self._accumulate]
+
+
+def in_order(lengths: np.ndarray, batch_clips: int) -> list[np.ndarray]:
+    """All samples once, shortest first: the batches of a validation."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[i : i + batch_clips] for i in range(0, len(order), batch_clips)]

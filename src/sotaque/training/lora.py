@@ -1,0 +1,96 @@
+"""LoRA adapters: put on, saved, found and loaded again, in peft's own format.
+
+The configuration is written with sorted keys and without the base's path or library versions, so that
+equal adapters are equal files on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from sotaque import files
+from sotaque.backends.protocol import Backend
+from sotaque.errors import ModelError
+from sotaque.settings import Lora
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def attach(
+    backend: Backend, network: torch.nn.Module, targets: Sequence[str], lora: Lora, seed: int
+) -> PeftModel:
+    """Put a fresh adapter, which changes nothing yet, on the network.
+
+    Raises ModelError when a target is not in the network.
+    """
+    names = [name for name, _ in network.named_modules()]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            there = ", ".join(sorted({n.rpartition(".")[2] for n in names if n}))
+            raise ModelError(f"lora_targets names {target!r}; there is no such module, only: {there}")
+    torch.manual_seed(seed)
+    config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
+    return get_peft_model(network, config)
+
+
+def trainable(network: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def weights(network: PeftModel) -> dict[str, torch.Tensor]:
+    """The adapter's tensors under peft's names, float32, on the CPU."""
+    state = get_peft_model_state_dict(network)
+    return {key: state[key].detach().to("cpu", torch.float32).contiguous() for key in sorted(state)}
+
+
+def save(network: PeftModel, folder: Path) -> None:
+    """Write adapter_model.safetensors and adapter_config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights(network), folder / WEIGHTS, metadata={"format": "pt"})
+    files.write_json(folder / CONFIG, _plain(network.peft_config["default"]))
+
+
+def _plain(config: LoraConfig) -> dict:
+    values = config.to_dict() | {"base_model_name_or_path": None, "inference_mode": True}
+    values.pop("peft_version", None)
+    return json.loads(json.dumps(values, default=sorted, sort_keys=True))
+
+
+def load(network: torch.nn.Module, folder: Path) -> PeftModel:
+    """Put a saved adapter on a plain network, in eval mode.
+
+    Raises ModelError when a file is missing or does not fit the network.
+    """
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        adapted = get_peft_model(network, LoraConfig(**values | {"inference_mode": False}))
+        restore(adapted, load_file(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{folder}: not an adapter of this network: {error}; train again") from None
+    return adapted.eval()
+
+
+def restore(network: PeftModel, state: dict[str, torch.Tensor]) -> None:
+    """Set all the adapter's tensors; raises ModelError when the names differ."""
+    expected = set(get_peft_model_state_dict(network))
+    if expected != set(state):
+        others = sorted(expected ^ set(state))[:3]
+        raise ModelError(f"the adapter's tensors are not those of the network: {others}")
+    set_peft_model_state_dict(network, state)
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps whose adapters lie in a folder, rising."""
+    found = (re.fullmatch(r"step-(\d{6,})", path.name) for path in folder.iterdir())
+    return sorted(int(match[1]) for match in found if match)

@@ -1,0 +1,89 @@
+"""Merge the selected adapter into a model that loads like the base, and prove it after a fresh reload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sotaque import backends, device, files, model_spec
+from sotaque.backends.protocol import Backend, Prompt
+from sotaque.errors import ModelError
+from sotaque.model_spec import Generation
+from sotaque.settings import Settings
+from sotaque.training import lora as adapters
+
+STORAGE_ROUNDING = 2**-8
+PROBE = Prompt("one two three four five", "speaker")
+
+
+def run(
+    settings: Settings, *, model: Path, base: Path, lora: Path, selected: Path, out: Path
+) -> dict[str, float]:
+    """Write the merged network to `out` in the base's layout; returns the largest differences of a logit.
+
+    Raises ModelError when the reloaded network does not answer as the adapter did, or lacks a tensor.
+    """
+    backend = backends.load(model_spec.read(model.stem).backend, base, device.prepare(1))
+    step = files.read_json(selected)["step"]
+    return {"step": step, **merge(backend, _adapter(lora, step), out, settings.merge.tolerance)}
+
+
+def _adapter(folder: Path, step: int) -> Path | None:
+    """The folder of the adapter; None for step 0, the base as it is."""
+    if step and step not in adapters.steps(folder):
+        found = adapters.steps(folder)
+        raise ModelError(f"{folder} has no adapter of step {step}, only of {found}; run select again")
+    return folder / adapters.step_name(step) if step else None
+
+
+def merge(backend: Backend, adapter: Path | None, out: Path, tolerance: float) -> dict[str, float]:
+    """Merge, save, load again and compare: the largest absolute differences of a logit from the adapter's.
+
+    merged: of the merged network in memory. reloaded: of what was read back; a base stored in bfloat16 is
+    rounded when it is saved, so there the weights are held to their rounding and the logits only reported.
+    """
+    network = backend.load_network()
+    adapted = adapters.load(network, adapter) if adapter else network
+    batch = _probe(backend, adapted)
+    expected = _logits(backend, adapted, batch)
+    merged = adapted.merge_and_unload() if adapter else network
+    difference = float((_logits(backend, merged, batch) - expected).abs().max())
+    if not difference <= tolerance:
+        raise ModelError(
+            f"{adapter}: a logit of the merged network differs by {difference:.2g} from the adapter's; "
+            f"allowed is merge.tolerance {tolerance:g}"
+        )
+    backend.save_merged(merged, out)
+    _check_keys(backend, out)
+    reloaded = backend.load_network(out)
+    _check_weights(merged, reloaded, out)
+    again = float((_logits(backend, reloaded, batch) - expected).abs().max())
+    return {"merged_logit_difference": difference, "reloaded_logit_difference": again}
+
+
+def _check_keys(backend: Backend, out: Path) -> None:
+    saved, wanted = backend.weight_keys(out), backend.weight_keys()
+    if saved != wanted:
+        others = sorted(set(saved) ^ set(wanted))[:3]
+        raise ModelError(f"{out}: the saved tensors are not those of the base: {others}")
+
+
+def _check_weights(merged: torch.nn.Module, reloaded: torch.nn.Module, out: Path) -> None:
+    """Every weight came back, up to the rounding of the base's own dtype."""
+    again = reloaded.state_dict()
+    for name, weight in merged.state_dict().items():
+        if not torch.allclose(again[name], weight, rtol=STORAGE_ROUNDING, atol=1e-7):
+            worst = float((again[name] - weight).abs().max())
+            raise ModelError(f"{out}: {name} was read back with a difference of {worst:.2g}; merge again")
+
+
+def _probe(backend: Backend, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A sequence that the adapted network speaks itself, with labels everywhere."""
+    [spoken] = backend.generate(network, [PROBE], Generation(max_s=2.0), [0])
+    return backend.collate([backend.example(PROBE, spoken.codes, mask_prompt=False)])
+
+
+@torch.inference_mode()
+def _logits(backend: Backend, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return backend.logits(network, batch)
