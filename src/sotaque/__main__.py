@@ -73,8 +73,10 @@ def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> J
         if job.stage is stage and job.fan == given:
             for flag, path in {**job.reads, "out": job.out}.items():
                 if getattr(options, flag) != path:
-                    raise SettingsError(f"--{flag} is {getattr(options, flag)}, but with {options.params} "
-                                        f"{job.name} uses {path}")
+                    raise SettingsError(
+                        f"--{flag} is {getattr(options, flag)}, but with {options.params} "
+                        f"{job.name} uses {path}"
+                    )
             return job
     allowed = {key: stages.fan_values(settings)[key] for key in stage.fan}
     raise SettingsError(f"{stage.word} has no {given}; allowed: {allowed}")

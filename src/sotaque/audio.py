@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import stat
 import struct
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,7 @@ import soundfile
 from sotaque import files
 from sotaque.errors import ClipError
 
-CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3", "OGG")
+CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3")
 MAX_CHANNELS = 8
 MAX_S = 600.0
 MAX_BYTES = 256 * 2**20
@@ -27,7 +28,6 @@ RATES_HZ = (4_000, 384_000)
 LOUDNESS_BLOCK_S = 0.4
 _FRAME_S = 0.01
 _ANTI_PHASE_SHARE = 0.01
-_OGG_TAIL_BYTES = 2**16
 _MAX_CHUNKS = 1000
 
 
@@ -142,9 +142,12 @@ def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
     """
     if not np.isfinite(samples).all():
         raise ClipError("not-finite", f"{path.name}: refusing to write NaN or infinite samples")
-    integers = np.clip(np.rint(samples.astype(np.float64) * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
-    with files.atomic(path) as temporary:
-        soundfile.write(temporary, integers, rate_hz, format="WAV", subtype="PCM_16")
+    integers = np.clip(np.rint(samples.astype(np.float64) * 2**15), -(2**15), 2**15 - 1).astype("<i2")
+    with files.atomic(path) as temporary, wave.open(str(temporary), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(rate_hz)
+        stream.writeframes(integers.tobytes())
 
 
 @functools.cache
@@ -171,7 +174,9 @@ def _words(error: Exception) -> str:
 
 def _check_header(header: Header) -> None:
     if header.container not in CONTAINERS:
-        raise ClipError("format", f"its container is {header.container}, read are {', '.join(CONTAINERS)}")
+        raise ClipError(
+            "format", f"its container is {header.container}; convert it to one of {', '.join(CONTAINERS)}"
+        )
     if not 1 <= header.channels <= MAX_CHANNELS:
         raise ClipError("channels", f"{header.channels} channels, allowed: 1 to {MAX_CHANNELS}")
     if not RATES_HZ[0] <= header.rate_hz <= RATES_HZ[1]:
@@ -188,26 +193,14 @@ def _check_header(header: Header) -> None:
 
 
 def _check_size(path: Path, size: int) -> None:
-    """What libsndfile lets pass: a WAV shorter than its data chunk, an Ogg stream without its last page."""
+    """What libsndfile lets pass: a WAV that is shorter than its data chunk claims."""
     with path.open("rb") as stream:
         magic = stream.read(4)
-        if magic in (b"RIFF", b"RF64", b"RIFX"):
-            end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
-            if end > size:
-                raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
-        elif magic == b"OggS":
-            stream.seek(max(0, size - _OGG_TAIL_BYTES))
-            if not _ends_ogg(stream.read()):
-                raise ClipError("truncated", "the Ogg stream ends without its last page")
-
-
-def _ends_ogg(tail: bytes) -> bool:
-    """Whether the last page (RFC 3533) is whole and says that it ends the stream."""
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < 27 or not page[5] & 4:
-        return False
-    segments = page[27 : 27 + page[26]]
-    return len(page) >= 27 + len(segments) + sum(segments)
+        if magic not in (b"RIFF", b"RF64", b"RIFX"):
+            return
+        end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
+        if end > size:
+            raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
 
 
 def _wav_end(stream: BinaryIO, order: str) -> int:

@@ -59,8 +59,9 @@ def _common(found: list[Path]) -> Path:
 
 def _in_folder(folder: Path, source: Source, part: str, model: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ModelError(f"{model}: {part}.folder is {folder}, and there is no such folder; "
-                         f"put {_listed(part)} there")
+        raise ModelError(
+            f"{model}: {part}.folder is {folder}, and there is no such folder; put {_listed(part)} there"
+        )
     found = [p for p in files.walk(folder) if p.suffix not in (".md",) and not p.name.startswith(".")]
     if source.files:
         found = [p for p in found if any(p.relative_to(folder).match(pattern) for pattern in source.files)]
@@ -76,30 +77,40 @@ def check(folder: Path, part: str, source: Source, model: Path) -> None:
     for names in NEEDED[part]:
         if not any(list(folder.glob(name)) for name in names):
             there = ", ".join(p.relative_to(folder).as_posix() for p in files.walk(folder)[:12]) or "nothing"
-            raise ModelError(f"{model}: {part} lacks {' or '.join(names)}; found: {there}; "
-                             f"expected: {_listed(part)}")
+            raise ModelError(
+                f"{model}: {part} lacks {' or '.join(names)}; found: {there}; expected: {_listed(part)}"
+            )
     for name, expected in source.sha256.items():
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{model}: {part}.sha256 names {name}, and {part} has no such file")
         found = files.sha256(path)
         if found != expected:
-            raise ModelError(f"{model}: {part}/{name} has sha256 {found}, expected {expected}; "
-                             "the file is damaged or of another revision: fetch it again, or correct the pin")
+            raise ModelError(
+                f"{model}: {part}/{name} has sha256 {found}, expected {expected}; "
+                "the file is damaged or of another revision: fetch it again, or correct the pin"
+            )
 
 
 def _snapshot(source: Source, part: str, model: Path, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source.hub, revision=source.revision, local_files_only=offline,
-                                      allow_patterns=list(source.files) or None))
+        return Path(
+            snapshot_download(
+                source.hub,
+                revision=source.revision,
+                local_files_only=offline,
+                allow_patterns=list(source.files) or None,
+            )
+        )
     except Exception as error:  # the hub client raises a dozen unrelated kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{model}: {part} could not be fetched from the hub repository {source.hub} at revision "
-            f"{source.revision}: {reason}. Without the network, bring its files {_listed(part)} to a folder of "
-            f"this machine and write `{part}: {{folder: PATH}}` in {model}") from None
+            f"{source.revision}: {reason}. Without the network, bring its files {_listed(part)} to a folder "
+            f"of this machine and write `{part}: {{folder: PATH}}` in {model}"
+        ) from None
 
 
 def _whisper(source: Source, part: str, model: Path, offline: bool) -> Path:
@@ -107,7 +118,9 @@ def _whisper(source: Source, part: str, model: Path, offline: bool) -> Path:
 
     url = whisper._MODELS.get(source.whisper)
     if url is None:
-        raise ModelError(f"{model}: {part}.whisper is {source.whisper!r}, allowed: {', '.join(whisper._MODELS)}")
+        raise ModelError(
+            f"{model}: {part}.whisper is {source.whisper!r}, allowed: {', '.join(whisper._MODELS)}"
+        )
     cache = Path.home() / ".cache" / "whisper"
     path = cache / url.rsplit("/", 1)[-1]
     try:
@@ -115,6 +128,8 @@ def _whisper(source: Source, part: str, model: Path, offline: bool) -> Path:
             raise OSError("fetch.offline is true and it is not in the cache")
         return Path(whisper._download(url, str(cache), in_memory=False))
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"{model}: the Whisper checkpoint {source.whisper} could not be fetched: {error}. "
-                         f"Without the network, put {path.name} into a folder of this machine and write "
-                         f"`{part}: {{folder: PATH}}` in {model}") from None
+        raise ModelError(
+            f"{model}: the Whisper checkpoint {source.whisper} could not be fetched: {error}. "
+            f"Without the network, put {path.name} into a folder of this machine and write "
+            f"`{part}: {{folder: PATH}}` in {model}"
+        ) from None

@@ -79,4 +79,6 @@ def sha256_of(value: Any) -> str:
 
 def walk(folder: Path) -> list[Path]:
     """All regular files under `folder`, sorted by their relative POSIX path."""
-    return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix())
+    return sorted(
+        (p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix()
+    )

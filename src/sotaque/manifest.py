@@ -64,7 +64,9 @@ def shard_names(shards: int) -> list[str]:
 
 def write(path: Path, rows: Iterable[Any]) -> None:
     """Write dataclass rows as JSONL, sorted by id, atomically."""
-    lines = [json.dumps(asdict(r), ensure_ascii=False, sort_keys=True) for r in sorted(rows, key=lambda r: r.id)]
+    lines = [
+        json.dumps(asdict(r), ensure_ascii=False, sort_keys=True) for r in sorted(rows, key=lambda r: r.id)
+    ]
     files.write_text(path, "".join(line + "\n" for line in lines))
 
 
@@ -74,7 +76,9 @@ def read(path: Path, kind: type = Utterance) -> list[Any]:
     Raises InputError naming file and line when a line is not JSON, lacks a field or has an unknown one.
     """
     if not path.exists():
-        raise InputError(f"{path}: there is no such file; run the stage that writes it (snakemake --cores all)")
+        raise InputError(
+            f"{path}: there is no such file; run the stage that writes it (snakemake --cores all)"
+        )
     known = {f.name for f in fields(kind)}
     rows, seen = [], set()
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,6 +61,10 @@ def read(model: str) -> ModelSpec:
         source = getattr(spec, part)
         if sum(x is not None for x in (source.folder, source.hub, source.whisper)) != 1:
             raise SettingsError(f"{path}: {part} must name exactly one of folder, hub, whisper")
-        if source.hub and not source.revision:
-            raise SettingsError(f"{path}: {part}.hub is {source.hub!r} without a revision; pin it to a commit")
+        if source.hub and not re.fullmatch("[0-9a-f]{40}", source.revision or ""):
+            raise SettingsError(
+                f"{path}: {part}.hub is {source.hub!r} at revision {source.revision!r}, that is, without a "
+                "revision pinned to a commit: expected 40 hexadecimal digits, as the repository's page shows them, "
+                "or {folder: PATH} in place of hub and revision"
+            )
     return spec

@@ -55,8 +55,10 @@ def wanted(job: Job, settings: Settings) -> dict[str, Any]:
     upstream = {}
     for path in job.seals:
         if not path.exists():
-            raise IntegrityError(f"{path}: {job.name} needs this seal, and it is not there; "
-                                 f"run the stage that writes it (snakemake --cores all)")
+            raise IntegrityError(
+                f"{path}: {job.name} needs this seal, and it is not there; "
+                f"run the stage that writes it (snakemake --cores all)"
+            )
         upstream[path.as_posix()] = files.sha256(path)
     for folder in sources(job, settings):
         upstream[folder.as_posix()] = tree_sha256(folder)
@@ -137,6 +139,9 @@ def differences(job: Job) -> list[str]:
     found = checksums(job)
     lines = [f"{job.out.parent / name}: sealed, but missing" for name in sealed.keys() - found.keys()]
     lines += [f"{job.out.parent / name}: not in the seal" for name in found.keys() - sealed.keys()]
-    lines += [f"{job.out.parent / name}: sha256 is {found[name][:12]}, sealed as {sealed[name][:12]}"
-              for name in sealed.keys() & found.keys() if sealed[name] != found[name]]
+    lines += [
+        f"{job.out.parent / name}: sha256 is {found[name][:12]}, sealed as {sealed[name][:12]}"
+        for name in sealed.keys() & found.keys()
+        if sealed[name] != found[name]
+    ]
     return sorted(lines)

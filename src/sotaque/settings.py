@@ -165,7 +165,9 @@ def build(kind: type, values: Any, name: str, where: str = "") -> Any:
     Raises SettingsError naming the key, the value found and what is allowed.
     """
     if not isinstance(values, dict):
-        raise SettingsError(f"{name}: {where or 'the file'} is {values!r}, expected a mapping of keys to values")
+        raise SettingsError(
+            f"{name}: {where or 'the file'} is {values!r}, expected a mapping of keys to values"
+        )
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for key in values:
@@ -173,13 +175,19 @@ def build(kind: type, values: Any, name: str, where: str = "") -> Any:
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; allowed here: {', '.join(fields)}"
             raise SettingsError(f"{name}: unknown key {_dotted(where, key)}: {values[key]!r}{hint}")
-    missing = [f.name for f in fields.values()
-               if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-               and f.name not in values]
+    missing = [
+        f.name
+        for f in fields.values()
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in values
+    ]
     if missing:
         raise SettingsError(f"{name}: {_dotted(where, missing[0])} is missing; it must be given")
-    built = {key: _convert(hints[key], value, name, _dotted(where, key), fields[key].metadata.get("range"))
-             for key, value in values.items()}
+    built = {
+        key: _convert(hints[key], value, name, _dotted(where, key), fields[key].metadata.get("range"))
+        for key, value in values.items()
+    }
     return kind(**built)
 
 
@@ -232,17 +240,24 @@ def check(settings: Settings, name: str) -> None:
     """What no single field can say."""
     known = sorted(p.stem for p in MODELS.glob("*.yaml"))
     if settings.model not in known:
-        raise SettingsError(f"{name}: model is {settings.model!r}, allowed: {', '.join(known)} "
-                            f"(the files of {MODELS}/)")
+        raise SettingsError(
+            f"{name}: model is {settings.model!r}, allowed: {', '.join(known)} (the files of {MODELS}/)"
+        )
     if settings.split.val_share + settings.split.test_share >= 1:
-        raise SettingsError(f"{name}: split.val_share {settings.split.val_share} and split.test_share "
-                            f"{settings.split.test_share} leave nothing to train on; their sum must be below 1")
+        raise SettingsError(
+            f"{name}: split.val_share {settings.split.val_share} and split.test_share "
+            f"{settings.split.test_share} leave nothing to train on; their sum must be below 1"
+        )
     if settings.normalize.min_s >= settings.normalize.max_s:
-        raise SettingsError(f"{name}: normalize.min_s {settings.normalize.min_s} must be below "
-                            f"normalize.max_s {settings.normalize.max_s}")
+        raise SettingsError(
+            f"{name}: normalize.min_s {settings.normalize.min_s} must be below "
+            f"normalize.max_s {settings.normalize.max_s}"
+        )
     if settings.ingest.corpus in ("", ".", "..") or "/" in settings.ingest.corpus:
-        raise SettingsError(f"{name}: ingest.corpus is {settings.ingest.corpus!r}, expected the name of a folder "
-                            "under data/raw/, without a slash")
+        raise SettingsError(
+            f"{name}: ingest.corpus is {settings.ingest.corpus!r}, expected the name of a folder "
+            "under data/raw/, without a slash"
+        )
 
 
 def lookup(settings: Any, dotted: str) -> Any:

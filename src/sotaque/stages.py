@@ -56,74 +56,176 @@ MODEL = "workflow/models/{model}.yaml"
 BASE = "models/{model}/base"
 SPLITS = "data/splits"
 
-STAGES = {stage.word: stage for stage in (
-    Stage("corpus", "speak the built-in demonstration corpus with espeak-ng",
-          module="sotaque.data.corpus", params=("seed", "corpus"),
-          code=(*COMMON, "data/corpus.py", "data/sentences.py", "data/words.py", "data/lexicon",
-                "micro/voices.py", "espeak.py", "audio.py"),
-          reads={}, after=(), out="data/raw/demo"),
-    Stage("ingest", "read a corpus of any known layout into manifests, with rejects and reasons",
-          module="sotaque.data.ingest", params=("shards", "ingest"),
-          code=(*COMMON, "data/ingest.py", "data/layouts", "text.py", "audio.py"),
-          reads={"corpus": "data/raw/{corpus}"}, after=("corpus",), out="data/manifest"),
-    Stage("normalize", "bring the clips of one shard to the model's rate and a common loudness",
-          module="sotaque.data.normalize", params=("normalize",), spec=("sample_rate_hz",),
-          code=(*COMMON, "data/normalize.py", "audio.py", "model_spec.py"),
-          reads={"model": MODEL, "manifest": "data/manifest"}, after=("ingest",),
-          out="data/wav/{shard}", fan=("shard",)),
-    Stage("split", "divide the utterances into train, val and test without leaks",
-          module="sotaque.data.split", params=("seed", "shards", "split"),
-          code=(*COMMON, "data/split.py", "text.py"),
-          reads={"wav": "data/wav"}, after=("normalize",), out=SPLITS),
-    Stage("fetch", "bring the base model, codec and ASR here and check them",
-          module="sotaque.fetch", params=("fetch",), spec=("backend", "network", "codec", "asr"),
-          code=(*COMMON, "fetch.py", "model_spec.py"),
-          reads={"model": MODEL}, after=(), out=BASE),
-    Stage("tokenize", "turn the WAVs of one shard into codec tokens",
-          module="sotaque.data.tokenize", params=("tokenize",), spec=("backend",),
-          code=(*COMMON, *SPEECH, "data/tokenize.py"),
-          reads={"model": MODEL, "wav": "data/wav/{shard}", "base": BASE}, after=("normalize", "fetch"),
-          out="data/tokens/{model}/{shard}", parts=(".npy", ".jsonl"), fan=("shard",)),
-    Stage("train", "adapt the base model by LoRA",
-          module="sotaque.training.train", params=("seed", "lr", "epochs", "shards", "lora", "train"),
-          spec=("backend", "lora_targets"), code=(*COMMON, *SPEECH, "training", "data/tokenize.py"),
-          reads={"model": MODEL, "splits": SPLITS, "tokens": "data/tokens/{model}", "base": BASE},
-          after=("split", "tokenize", "fetch"), out="models/{model}/lora"),
-    Stage("select", "choose the checkpoint by listening to each",
-          module="sotaque.training.select", params=("seed", "select", "targets", "synthesize", "evaluate"),
-          spec=("backend", "generation"), code=(*COMMON, *SPEECH, "training/select.py", "evaluation", "text.py"),
-          reads={"model": MODEL, "splits": SPLITS, "base": BASE, "lora": "models/{model}/lora"},
-          after=("split", "fetch", "train"), out="models/{model}/selected", parts=(".json",)),
-    Stage("merge", "merge the selected adapter into a model that loads like the base",
-          module="sotaque.training.merge", params=("merge",), spec=("backend",),
-          code=(*COMMON, *SPEECH, "training/merge.py", "training/lora.py"),
-          reads={"model": MODEL, "base": BASE, "lora": "models/{model}/lora",
-                 "selected": "models/{model}/selected.json"},
-          after=("fetch", "train", "select"), out="models/{model}/merged"),
-    Stage("synthesize", "speak the test texts with one system",
-          module="sotaque.evaluation.synthesize", params=("seed", "synthesize"), spec=("backend", "generation"),
-          code=(*COMMON, *SPEECH, "evaluation/synthesize.py"),
-          reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}"},
-          after=("split", "fetch", "network"), out="results/{model}/wav/{system}", fan=("system",)),
-    Stage("evaluate", "measure one system by one metric",
-          module="sotaque.evaluation.evaluate", params=("seed", "evaluate"), spec=("backend", "generation"),
-          code=(*COMMON, *SPEECH, "evaluation", "text.py"),
-          reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}",
-                 "wav": "results/{model}/wav/{system}"},
-          after=("split", "fetch", "network", "synthesize"),
-          out="results/{model}/{system}/{metric}", parts=(".json",), fan=("system", "metric")),
-    Stage("report", "gather everything into one page and metrics.json",
-          module="sotaque.evaluation.report",
-          params=("model", "seed", "lr", "epochs", "lora", "targets", "report", "ingest"),
-          spec=("about", "weights_licence"),
-          code=(*COMMON, "evaluation/report.py", "evaluation/page", "model_spec.py"),
-          reads={"model": MODEL, "manifest": "data/manifest", "splits": SPLITS, "base": BASE,
-                 "lora": "models/{model}/lora", "selected": "models/{model}/selected.json",
-                 "results": "results/{model}"},
-          after=("ingest", "split", "fetch", "train", "select", "synthesize", "evaluate"),
-          out="results/{model}",
-          parts=("/report.html", "/metrics.json", "/plots/loss.csv", "/plots/selection.csv")),
-)}
+STAGES = {
+    stage.word: stage
+    for stage in (
+        Stage(
+            "corpus",
+            "speak the built-in demonstration corpus with espeak-ng",
+            module="sotaque.data.corpus",
+            params=("seed", "corpus"),
+            code=(
+                *COMMON,
+                "data/corpus.py",
+                "data/sentences.py",
+                "data/words.py",
+                "data/lexicon",
+                "micro/voices.py",
+                "espeak.py",
+                "audio.py",
+            ),
+            reads={},
+            after=(),
+            out="data/raw/demo",
+        ),
+        Stage(
+            "ingest",
+            "read a corpus of any known layout into manifests, with rejects and reasons",
+            module="sotaque.data.ingest",
+            params=("shards", "ingest"),
+            code=(*COMMON, "data/ingest.py", "data/layouts", "text.py", "audio.py"),
+            reads={"corpus": "data/raw/{corpus}"},
+            after=("corpus",),
+            out="data/manifest",
+        ),
+        Stage(
+            "normalize",
+            "bring the clips of one shard to the model's rate and a common loudness",
+            module="sotaque.data.normalize",
+            params=("normalize",),
+            spec=("sample_rate_hz",),
+            code=(*COMMON, "data/normalize.py", "audio.py", "model_spec.py"),
+            reads={"model": MODEL, "manifest": "data/manifest"},
+            after=("ingest",),
+            out="data/wav/{shard}",
+            fan=("shard",),
+        ),
+        Stage(
+            "split",
+            "divide the utterances into train, val and test without leaks",
+            module="sotaque.data.split",
+            params=("seed", "shards", "split"),
+            code=(*COMMON, "data/split.py", "text.py"),
+            reads={"wav": "data/wav"},
+            after=("normalize",),
+            out=SPLITS,
+        ),
+        Stage(
+            "fetch",
+            "bring the base model, codec and ASR here and check them",
+            module="sotaque.fetch",
+            params=("fetch",),
+            spec=("backend", "network", "codec", "asr"),
+            code=(*COMMON, "fetch.py", "model_spec.py"),
+            reads={"model": MODEL},
+            after=(),
+            out=BASE,
+        ),
+        Stage(
+            "tokenize",
+            "turn the WAVs of one shard into codec tokens",
+            module="sotaque.data.tokenize",
+            params=("tokenize",),
+            spec=("backend",),
+            code=(*COMMON, *SPEECH, "data/tokenize.py"),
+            reads={"model": MODEL, "wav": "data/wav/{shard}", "base": BASE},
+            after=("normalize", "fetch"),
+            out="data/tokens/{model}/{shard}",
+            parts=(".npy", ".jsonl"),
+            fan=("shard",),
+        ),
+        Stage(
+            "train",
+            "adapt the base model by LoRA",
+            module="sotaque.training.train",
+            params=("seed", "lr", "epochs", "shards", "lora", "train"),
+            spec=("backend", "lora_targets"),
+            code=(*COMMON, *SPEECH, "training", "data/tokenize.py"),
+            reads={"model": MODEL, "splits": SPLITS, "tokens": "data/tokens/{model}", "base": BASE},
+            after=("split", "tokenize", "fetch"),
+            out="models/{model}/lora",
+        ),
+        Stage(
+            "select",
+            "choose the checkpoint by listening to each",
+            module="sotaque.training.select",
+            params=("seed", "select", "targets", "synthesize", "evaluate"),
+            spec=("backend", "generation"),
+            code=(*COMMON, *SPEECH, "training/select.py", "evaluation", "text.py"),
+            reads={"model": MODEL, "splits": SPLITS, "base": BASE, "lora": "models/{model}/lora"},
+            after=("split", "fetch", "train"),
+            out="models/{model}/selected",
+            parts=(".json",),
+        ),
+        Stage(
+            "merge",
+            "merge the selected adapter into a model that loads like the base",
+            module="sotaque.training.merge",
+            params=("merge",),
+            spec=("backend",),
+            code=(*COMMON, *SPEECH, "training/merge.py", "training/lora.py"),
+            reads={
+                "model": MODEL,
+                "base": BASE,
+                "lora": "models/{model}/lora",
+                "selected": "models/{model}/selected.json",
+            },
+            after=("fetch", "train", "select"),
+            out="models/{model}/merged",
+        ),
+        Stage(
+            "synthesize",
+            "speak the test texts with one system",
+            module="sotaque.evaluation.synthesize",
+            params=("seed", "synthesize"),
+            spec=("backend", "generation"),
+            code=(*COMMON, *SPEECH, "evaluation/synthesize.py"),
+            reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}"},
+            after=("split", "fetch", "network"),
+            out="results/{model}/wav/{system}",
+            fan=("system",),
+        ),
+        Stage(
+            "evaluate",
+            "measure one system by one metric",
+            module="sotaque.evaluation.evaluate",
+            params=("seed", "evaluate"),
+            spec=("backend", "generation"),
+            code=(*COMMON, *SPEECH, "evaluation", "text.py"),
+            reads={
+                "model": MODEL,
+                "splits": SPLITS,
+                "base": BASE,
+                "network": "models/{model}/{network}",
+                "wav": "results/{model}/wav/{system}",
+            },
+            after=("split", "fetch", "network", "synthesize"),
+            out="results/{model}/{system}/{metric}",
+            parts=(".json",),
+            fan=("system", "metric"),
+        ),
+        Stage(
+            "report",
+            "gather everything into one page and metrics.json",
+            module="sotaque.evaluation.report",
+            params=("model", "seed", "lr", "epochs", "lora", "targets", "report", "ingest"),
+            spec=("about", "weights_licence"),
+            code=(*COMMON, "evaluation/report.py", "evaluation/page", "model_spec.py"),
+            reads={
+                "model": MODEL,
+                "manifest": "data/manifest",
+                "splits": SPLITS,
+                "base": BASE,
+                "lora": "models/{model}/lora",
+                "selected": "models/{model}/selected.json",
+                "results": "results/{model}",
+            },
+            after=("ingest", "split", "fetch", "train", "select", "synthesize", "evaluate"),
+            out="results/{model}",
+            parts=("/report.html", "/metrics.json", "/plots/loss.csv", "/plots/selection.csv"),
+        ),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -160,13 +262,19 @@ def network_of(system: str) -> str:
 
 def _fans(stage: Stage, settings: Settings) -> list[dict[str, str]]:
     values = fan_values(settings)
-    return [dict(zip(stage.fan, combination, strict=True))
-            for combination in itertools.product(*(values[key] for key in stage.fan))]
+    return [
+        dict(zip(stage.fan, combination, strict=True))
+        for combination in itertools.product(*(values[key] for key in stage.fan))
+    ]
 
 
 def _variables(settings: Settings, fan: dict[str, str]) -> dict[str, str]:
-    return {"model": settings.model, "corpus": settings.ingest.corpus,
-            "network": network_of(fan.get("system", "")), **fan}
+    return {
+        "model": settings.model,
+        "corpus": settings.ingest.corpus,
+        "network": network_of(fan.get("system", "")),
+        **fan,
+    }
 
 
 def _upstream(stage: Stage, settings: Settings, fan: dict[str, str]) -> tuple[Path, ...]:
@@ -190,11 +298,14 @@ def jobs(settings: Settings) -> list[Job]:
         for fan in _fans(stage, settings):
             variables = _variables(settings, fan)
             out = Path(stage.out.format(**variables))
-            made.append(Job(
-                stage, fan,
-                reads={flag: Path(path.format(**variables)) for flag, path in stage.reads.items()},
-                seals=_upstream(stage, settings, fan),
-                out=out,
-                outs=tuple(Path(f"{out}{part}") for part in stage.parts) or (out,),
-            ))
+            made.append(
+                Job(
+                    stage,
+                    fan,
+                    reads={flag: Path(path.format(**variables)) for flag, path in stage.reads.items()},
+                    seals=_upstream(stage, settings, fan),
+                    out=out,
+                    outs=tuple(Path(f"{out}{part}") for part in stage.parts) or (out,),
+                )
+            )
     return made

@@ -19,6 +19,8 @@ def run(settings: Settings) -> int:
         print(line, file=sys.stderr)
     print(f"{sealed} sealed outputs, {len(faults)} differences")
     if faults:
-        print("way out: remove the damaged output's seal.json and run snakemake --cores all, or dvc checkout",
-              file=sys.stderr)
+        print(
+            "way out: remove the damaged output's seal.json and run snakemake --cores all, or dvc checkout",
+            file=sys.stderr,
+        )
     return 1 if faults else 0

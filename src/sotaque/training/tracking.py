@@ -64,7 +64,9 @@ def pipeline_key(settings: Settings) -> str:
     del params["tracking"]
     corpus = Path("data/raw") / settings.ingest.corpus
     sealed = (corpus / "seal.json").exists()
-    data = "" if sealed or not corpus.is_dir() or settings.ingest.corpus == "demo" else seal.tree_sha256(corpus)
+    data = (
+        "" if sealed or not corpus.is_dir() or settings.ingest.corpus == "demo" else seal.tree_sha256(corpus)
+    )
     return files.sha256_of({"params": params, "code": seal.code_sha256((".",)), "data": data})
 
 
@@ -87,15 +89,18 @@ def stage(job: Job, settings: Settings) -> Iterator[dict[str, float]]:
 
 def _record(job: Job, settings: Settings, metrics: dict[str, float], started: float) -> None:
     sealed = files.read_json(job.seal)
-    files.write_json(RECORDS / pipeline_key(settings) / f"{job.name}.json", {
-        "job": job.name,
-        "params": _flat({**sealed["params"], **sealed["spec"]}),
-        "metrics": {key: float(value) for key, value in metrics.items() if value is not None},
-        "seal": files.sha256(job.seal),
-        "seal_path": job.seal.as_posix(),
-        "started_ms": int(started * 1000),
-        "ended_ms": int(time.time() * 1000),
-    })
+    files.write_json(
+        RECORDS / pipeline_key(settings) / f"{job.name}.json",
+        {
+            "job": job.name,
+            "params": _flat({**sealed["params"], **sealed["spec"]}),
+            "metrics": {key: float(value) for key, value in metrics.items() if value is not None},
+            "seal": files.sha256(job.seal),
+            "seal_path": job.seal.as_posix(),
+            "started_ms": int(started * 1000),
+            "ended_ms": int(time.time() * 1000),
+        },
+    )
 
 
 def log_metrics(metrics: dict[str, float], step: int) -> None:
@@ -120,8 +125,12 @@ def _reported(action: Callable[..., None], *arguments: Any) -> bool:
         action(*arguments)
         return True
     except Exception as error:  # tracking is a memory, never a reason to lose a result
-        log.warning("MLflow at %s: %s: %s; the pipeline goes on without it", tracking_uri(),
-                    type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+        log.warning(
+            "MLflow at %s: %s: %s; the pipeline goes on without it",
+            tracking_uri(),
+            type(error).__name__,
+            str(error).splitlines()[0] if str(error) else "",
+        )
         return False
 
 
@@ -232,8 +241,10 @@ def _publish_stage(client: MlflowClient, parent: Run, record: dict[str, Any]) ->
     known = client.get_run(run.run_id).data.params
     params = [Param(key, value[:6000]) for key, value in record["params"].items() if key not in known]
     seconds = (record["ended_ms"] - record["started_ms"]) / 1000
-    metrics = [Metric(key, value, record["ended_ms"], 0)
-               for key, value in {**record["metrics"], "duration_s": seconds}.items()]
+    metrics = [
+        Metric(key, value, record["ended_ms"], 0)
+        for key, value in {**record["metrics"], "duration_s": seconds}.items()
+    ]
     client.log_batch(run.run_id, metrics=metrics, params=params)
     _log_inputs(client, run.run_id, [(record["seal_path"], record["seal"])])
     client.set_terminated(run.run_id, end_time=record["ended_ms"])
@@ -242,12 +253,19 @@ def _publish_stage(client: MlflowClient, parent: Run, record: dict[str, Any]) ->
 def _log_inputs(client: MlflowClient, run_id: str, seals: list[tuple[str, str]]) -> None:
     from mlflow.entities import Dataset, DatasetInput
 
-    client.log_inputs(run_id, [
-        DatasetInput(Dataset(name=path, digest=digest[:32], source_type="local", source=path))
-        for path, digest in seals])
+    client.log_inputs(
+        run_id,
+        [
+            DatasetInput(Dataset(name=path, digest=digest[:32], source_type="local", source=path))
+            for path, digest in seals
+        ],
+    )
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, float]:
-    return {f"{system}.{name}": float(value)
-            for system, values in metrics["systems"].items()
-            for name, value in values.items() if isinstance(value, (int, float))}
+    return {
+        f"{system}.{name}": float(value)
+        for system, values in metrics["systems"].items()
+        for name, value in values.items()
+        if isinstance(value, (int, float))
+    }

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from sotaque import fetch, files, model_spec, settings
+from sotaque.errors import ModelError, SettingsError
+
+SPEC = """
+backend: orpheus
+about: for tests
+weights_licence: none
+sample_rate_hz: 24000
+network: {folder: parts/network}
+codec: {folder: parts/codec}
+asr: {folder: parts/asr}
+lora_targets: [q_proj]
+"""
+
+
+@pytest.fixture
+def parts(workplace):
+    """A model whose parts lie in local folders, as params.yaml's model."""
+    network = ("config.json", "tokenizer.json", "model.safetensors", "README.md")
+    codec = ("config.json", "pytorch_model.bin")
+    for name in (*(f"network/{n}" for n in network), *(f"codec/{n}" for n in codec), "asr/tiny.pt"):
+        files.write_text(Path("parts") / name, f"bytes of {name}")
+    Path("workflow/models/mine.yaml").write_text(SPEC)
+    Path("params.yaml").write_text("model: mine\n")
+    return workplace
+
+
+def run():
+    found = settings.read(Path("params.yaml"))
+    out = Path("models/mine/base")
+    fetch.run(found, model=model_spec.path_of("mine"), out=out)
+    return out
+
+
+def rewrite(old, new):
+    path = Path("workflow/models/mine.yaml")
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_a_local_folder_becomes_the_base(parts):
+    out = run()
+    names = [p.relative_to(out).as_posix() for p in files.walk(out)]
+    assert names == ["asr/tiny.pt", "codec/config.json", "codec/pytorch_model.bin", "network/config.json",
+                     "network/model.safetensors", "network/tokenizer.json"]  # fmt: skip
+    assert (out / "asr/tiny.pt").read_text() == "bytes of asr/tiny.pt"
+
+
+def test_a_pinned_checksum_is_checked(parts):
+    good = files.sha256(Path("parts/asr/tiny.pt"))
+    rewrite("{folder: parts/asr}", f"{{folder: parts/asr, sha256: {{tiny.pt: {good}}}}}")
+    run()
+    Path("parts/asr/tiny.pt").write_text("rotten")
+    with pytest.raises(ModelError, match=rf"mine.yaml: asr/tiny.pt has sha256 \w+, expected {good}"):
+        run()
+    assert not list(Path("models/mine").glob(".base*")), "a failed fetch leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    "lost", ["network/tokenizer.json", "network/model.safetensors", "codec/config.json", "asr/tiny.pt"]
+)
+def test_a_folder_that_lacks_a_file_is_told_which(parts, lost):
+    (Path("parts") / lost).unlink()
+    part, name = lost.split("/")
+    with pytest.raises(ModelError, match=f"{part} lacks .*{'.pt' if part == 'asr' else name.split('.')[-1]}"):
+        run()
+
+
+def test_a_missing_folder_says_what_to_put_there(parts):
+    rewrite("parts/codec", "elsewhere")
+    with pytest.raises(ModelError, match=r"codec.folder is elsewhere.*put config.json, pytorch_model.bin or"):
+        run()
+
+
+def test_a_hub_repository_without_the_network_says_what_to_put_where(parts, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    rewrite("{folder: parts/codec}", "{hub: nobody/nothing, revision: '" + "0" * 40 + "'}")
+    Path("params.yaml").write_text("model: mine\nfetch: {offline: true}\n")
+    with pytest.raises(
+        ModelError, match=r"codec could not be fetched from the hub repository nobody/nothing .*folder: PATH"
+    ):
+        run()
+
+
+def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
+    rewrite("{folder: parts/asr}", "{whisper: enormous}")
+    with pytest.raises(ModelError, match=r"asr.whisper is 'enormous', allowed: tiny.en, tiny"):
+        run()
+
+
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ("{folder: parts/codec}", "{folder: a, hub: b/c}", "codec must name exactly one of folder, hub, whisper"),
+    ("{folder: parts/codec}", "{}", "codec must name exactly one of folder, hub, whisper"),
+    ("{folder: parts/codec}", "{hub: b/c}", "without a revision"),
+    ("{folder: parts/codec}", "{hub: b/c, revision: main}", "40 hexadecimal digits"),
+    ("backend: orpheus", "backend: parrot", "backend is 'parrot', allowed: orpheus"),
+    ("lora_targets: [q_proj]", "lora_target: [q_proj]", "unknown key lora_target.*did you mean lora_targets"),
+    ("sample_rate_hz: 24000", "", "sample_rate_hz is missing"),
+])  # fmt: skip
+def test_a_fault_in_the_models_file_is_named(parts, old, new, told):
+    rewrite(old, new)
+    with pytest.raises(SettingsError, match=f"workflow/models/mine.yaml: .*{told}"):
+        model_spec.read("mine")

@@ -1,0 +1,134 @@
+"""The Snakefile, dvc.yaml and the table in stages.py must describe the same jobs."""
+
+import shlex
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, ResourceSettings
+
+from conftest import ROOT
+from sotaque import settings, stages, yaml_file
+
+REMEDY = "change the Snakefile's rules, dvc.yaml and src/sotaque/stages.py together"
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    import os
+
+    before = Path.cwd()
+    os.chdir(ROOT)
+    yield {command(job): job for job in stages.jobs(settings.read(Path("params.yaml")))}
+    os.chdir(before)
+
+
+def command(job):
+    flags = [*((key, value) for key, value in job.fan.items()), *job.reads.items(), ("out", job.out)]
+    words = ["sotaque", job.stage.word, "--params", "params.yaml"]
+    return (*words, *(word for flag, value in flags for word in (f"--{flag}", str(value))))
+
+
+@pytest.fixture(scope="module")
+def snakemake_jobs(jobs):
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        flow = api.workflow(resource_settings=ResourceSettings(cores=1), snakefile=Path("Snakefile"))
+        workflow = flow.dag(dag_settings=DAGSettings(forceall=True)).workflow_api._workflow
+        workflow._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
+        workflow._build_dag()
+        return {snakemake_command(job): job for job in workflow.dag.jobs if job.rule.name != "all"}
+
+
+def snakemake_command(job):
+    return tuple(shlex.split(job.shellcmd.split("2>&1 | tee")[0]))
+
+
+@pytest.fixture(scope="module")
+def dvc_stages(jobs):
+    return {tuple(shlex.split(stage.cmd)): stage for stage in Repo(".").index.stages}
+
+
+def assert_equal(found, expected, where):
+    found, expected = set(found), set(expected)
+    missing, extra = expected - found, found - expected
+    assert not missing, f"{where} lacks {sorted(map(str, missing))}; {REMEDY}"
+    assert not extra, f"{where} has besides {sorted(map(str, extra))}; {REMEDY}"
+
+
+def test_both_engines_run_the_commands_of_the_table(jobs, snakemake_jobs, dvc_stages):
+    assert_equal(snakemake_jobs, jobs, "the Snakefile")
+    assert_equal(dvc_stages, jobs, "dvc.yaml")
+
+
+def test_snakemake_reads_and_writes_what_the_table_says(jobs, snakemake_jobs):
+    for words, job in jobs.items():
+        found = snakemake_jobs[words]
+        stamp = f".stamps/{job.stage.word}.json"
+        assert_equal(set(found.input), {stamp, *map(str, job.seals)}, f"input of {job.name}")
+        assert str(job.seal) in found.output
+        assert set(found.output) <= {str(job.seal), *map(str, job.outs)}
+
+
+def sources_of(stage):
+    return {"assets/micro"} if stage.word == "fetch" else set()
+
+
+def test_dvc_reads_and_writes_what_the_table_says(jobs, dvc_stages):
+    seals = {str(job.seal) for job in jobs.values()}
+    for words, job in jobs.items():
+        deps = {dep.def_path for dep in dvc_stages[words].deps if not hasattr(dep, "params")}
+        code = {f"src/sotaque/{name}" for name in job.stage.code}
+        assert_equal(deps & code, code, f"code among the deps of {job.name}")
+        assert_equal(
+            expand(deps - code - sources_of(job.stage), seals), map(str, job.seals), f"deps of {job.name}"
+        )
+        outs = {out.def_path for out in dvc_stages[words].outs}
+        expected = {*map(str, job.outs), *([str(job.seal)] if job.stage.parts else [])}
+        assert_equal(outs, expected, f"outs of {job.name}")
+
+
+def expand(deps, seals):
+    """A dependency on a folder is one on every seal below it."""
+    return {seal for dep in deps for seal in seals if seal == dep or seal.startswith(f"{dep}/")} | {
+        dep for dep in deps if not any(seal == dep or seal.startswith(f"{dep}/") for seal in seals)
+    }
+
+
+def test_dvc_watches_the_parameters_of_the_table(jobs, dvc_stages):
+    for words, job in jobs.items():
+        found = Counter()
+        for dep in dvc_stages[words].deps:
+            found.update((dep.def_path, key) for key in getattr(dep, "params", ()))
+        model = f"workflow/models/{job.fan.get('model', 'micro')}.yaml"
+        expected = {
+            *(("params.yaml", key) for key in job.stage.params),
+            *((model, key) for key in job.stage.spec),
+        }
+        assert_equal(found, expected, f"params of {job.name}")
+
+
+def test_the_code_of_every_stage_is_there(jobs):
+    for job in jobs.values():
+        for name in job.stage.code:
+            assert (ROOT / "src/sotaque" / name).exists(), (
+                f"{job.stage.word} names {name}, which is not there"
+            )
+
+
+def test_the_shards_of_dvc_are_those_of_the_parameters():
+    declared = next(v["shard_names"] for v in yaml_file.read(ROOT / "dvc.yaml")["vars"] if "shard_names" in v)
+    count = yaml_file.read(ROOT / "params.yaml")["shards"]
+    assert declared == [f"{i:02d}" for i in range(count)], "shard_names in dvc.yaml must agree with shards"
+
+
+def test_every_module_under_a_stage_is_watched_by_some_stage():
+    """A module whose bytes no seal watches could change a result unseen."""
+    watched = {name for stage in stages.STAGES.values() for name in stage.code}
+    rooms = ("data", "backends", "training", "evaluation")
+    for path in sorted(p for room in rooms for p in (ROOT / "src/sotaque" / room).rglob("*.py")):
+        name = path.relative_to(ROOT / "src/sotaque").as_posix()
+        if path.name == "__init__.py" or name in ("training/tracking.py", "evaluation/summary.py"):
+            continue
+        assert any(name == w or name.startswith(f"{w}/") for w in watched), f"no stage's code names {name}"
