@@ -1,0 +1,58 @@
+"""Run the named benchmarks (all when none is named), write bench/results/<name>.json and the README's tables.
+
+A benchmark is a module here with `run() -> dict` (its raw figures, and `ratio: {peer: x}` where it has a
+peer measured in the same run) and `table(figures) -> str` (Markdown for the README).
+"""
+
+import importlib
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from sotaque import files
+
+NAMES = ("demo", "graph")
+README = Path("README.md")
+PACKAGES = ("torch", "transformers", "snac", "snakemake", "dvc")
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        print(f"bench: there is no {unknown[0]!r}; allowed: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    for name in names or NAMES:
+        module = importlib.import_module(f"bench.{name}")
+        figures = {**module.run(), "hardware": hardware(), "versions": {p: version(p) for p in PACKAGES}}
+        files.write_json(Path("bench/results") / f"{name}.json", figures)
+        table = f"{module.table(figures)}\n\nMeasured on {figures['hardware']}."
+        into_readme(name, table)
+        print(f"## {name}\n\n{table}\n")
+    return 0
+
+
+def hardware() -> str:
+    """Processor, cores that this process may use, and memory."""
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {cores} cores, {memory:.0f} GiB, no GPU used"
+
+
+def into_readme(name: str, table: str) -> None:
+    """Replace what stands between the README's markers of this benchmark."""
+    text = README.read_text(encoding="utf-8")
+    start, end = f"<!-- bench {name} -->", f"<!-- end {name} -->"
+    if start in text:
+        before, rest = text.split(start, 1)
+        files.write_text(README, f"{before}{start}\n{table}\n{end}{rest.split(end, 1)[1]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main([name for name in sys.argv[1:] if name]))

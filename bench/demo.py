@@ -1,0 +1,36 @@
+"""The demonstration from a clean clone of this commit: its table and how long it takes."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from sotaque import files
+
+NUMBERS = ("wer", "cer", "mos", "similarity", "rtf")
+
+
+def run() -> dict:
+    """Clone the repository, run the whole chain there and read its metrics."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "sotaque"
+        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        started = time.monotonic()
+        command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "all"]
+        subprocess.run(command, cwd=clone, check=True)
+        seconds = time.monotonic() - started
+        metrics = files.read_json(clone / "results/micro/metrics.json")
+    return {"seconds": round(seconds, 1), "metrics": metrics}
+
+
+
+def table(figures: dict) -> str:
+    lines = ["| system | WER | 95 % interval | CER | MOS | similarity | RTF |", "|---|---|---|---|---|---|---|"]
+    for system, values in figures["metrics"]["systems"].items():
+        interval = f"{values['wer_low']:.3f} to {values['wer_high']:.3f}"
+        shown = {name: "" if values[name] is None else f"{values[name]:.3f}" for name in NUMBERS}
+        cells = [shown["wer"], interval, shown["cer"], shown["mos"], shown["similarity"], shown["rtf"]]
+        lines.append(f"| {system} | {' | '.join(cells)} |")
+    minutes = figures["seconds"] / 60
+    return "\n".join([*lines, "", f"The whole chain, after installation, takes {minutes:.1f} minutes."])
