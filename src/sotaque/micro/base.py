@@ -1,0 +1,205 @@
+"""The small Orpheus: a Llama that reads letters and speaks SNAC codes, in the voices of voices.BASE.
+
+Random words first, which only reading predicts; then sentences join while the learning rate falls. The loss
+is over the codes of the slot at hand; in the last part over the whole vocabulary, as LoRA will train it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from sotaque.backends.orpheus.layout import SLOTS, Layout
+from sotaque.micro import progress, spoken, vocabulary
+from sotaque.micro.muon import Muon
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class BaseSettings:
+    """model: LlamaConfig's arguments; sentences_from, whole_from: shares of the steps; slot_weights: 7."""
+
+    model: dict
+    steps: int
+    batch: int
+    lr: float
+    muon_lr: float
+    decay_share: float
+    sentences_from: float
+    sentence_share: float
+    whole_from: float
+    slot_weights: tuple[float, ...]
+    seed: int
+
+
+def build(model: dict, layout: Layout) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=layout.end_audio, bos_token_id=layout.text_start, eos_token_id=layout.speech_end,
+        pad_token_id=layout.pad, attn_implementation="sdpa", **model,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+class Corpus:
+    """Token sequences of all blocks on disk, newly made blocks included at each `refresh`."""
+
+    def __init__(self, folder: Path, tokenizer, layout: Layout):
+        self.folder, self.tokenizer, self.layout = folder, tokenizer, layout
+        self.items: dict[str, list[tuple[list[int], np.ndarray]]] = {"words": [], "sentences": []}
+        self.read: set[Path] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        for part, items in self.items.items():
+            for path in spoken.blocks(self.folder, part):
+                if path not in self.read:
+                    self.read.add(path)
+                    items.extend(self._item(one) for one in spoken.read(path))
+
+    def _item(self, one: spoken.Spoken) -> tuple[list[int], np.ndarray]:
+        text_ids = self.tokenizer.encode(one.text, add_special_tokens=False)
+        return self.layout.prompt(text_ids), np.array(self.layout.sequence(text_ids, one.codes), np.int32)
+
+    def batch(self, rng: np.random.Generator, size: int, sentence_share: float) -> list[np.ndarray]:
+        """Sequences of similar length: one of eight slices of a sorted draw."""
+        count = 8 * size
+        sentences = rng.binomial(count, sentence_share) if self.items["sentences"] else 0
+        drawn = [
+            self.items["sentences"][i]
+            for i in rng.integers(0, max(1, len(self.items["sentences"])), sentences)
+        ]
+        drawn += [
+            self.items["words"][i] for i in rng.integers(0, len(self.items["words"]), count - sentences)
+        ]
+        drawn.sort(key=lambda item: len(item[1]))
+        start = size * int(rng.integers(0, 8))
+        return drawn[start : start + size]
+
+
+def collate(items: list, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """input ids and labels, both (B, L); prompts and padding carry no loss."""
+    longest = max(len(sequence) for _, sequence in items)
+    longest += -longest % 8
+    ids = torch.full((len(items), longest), layout.pad)
+    labels = torch.full((len(items), longest), IGNORED)
+    for row, (prompt, sequence) in enumerate(items):
+        sequence = torch.from_numpy(sequence.astype(np.int64))
+        ids[row, : len(sequence)] = sequence
+        labels[row, len(prompt) : len(sequence)] = sequence[len(prompt) :]
+    return ids, labels
+
+
+def slot_losses(
+    network: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, layout: Layout, whole: bool
+):
+    """Nats of each spoken token and its slot: (N,), (N,). Slot 0 also holds speech end, slot 7 AI end."""
+    hidden = network.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    kept = targets != IGNORED
+    hidden, targets = hidden[kept], targets[kept]
+    slots = (targets - layout.first_audio) // layout.codebook_size
+    slots[targets == layout.speech_end] = 0
+    slots[targets == layout.ai_end] = SLOTS
+    weight = network.get_input_embeddings().weight
+    if whole:
+        return F.cross_entropy((hidden @ weight.T).float(), targets, reduction="none"), slots
+    losses, order = [], []
+    for slot in range(SLOTS):
+        low, high = layout.slot_ids(slot)
+        rows = weight[low:high]
+        at = targets[slots == slot] - low
+        if slot == 0:
+            rows = torch.cat([rows, weight[layout.speech_end, None]])
+            at[at == layout.speech_end - low] = layout.codebook_size
+        losses.append(F.cross_entropy((hidden[slots == slot] @ rows.T).float(), at, reduction="none"))
+        order.append(torch.full_like(at, slot))
+    return torch.cat(losses), torch.cat(order)
+
+
+@torch.no_grad()
+def validate(network, items: list, layout: Layout) -> dict[str, float]:
+    """Mean nats of held-out items, and the reading gap: with another clip's text minus with the right one."""
+    network.eval()
+    ordered = sorted(items, key=lambda item: len(item[1]))
+    swapped = []
+    for (prompt, sequence), (other, _) in zip(ordered, ordered[1:] + ordered[:1], strict=True):
+        tag = 5  # human start, text start and three letters of the speaker stay
+        prompt_of_other = prompt[: 2 + tag] + other[2 + tag :]
+        swapped.append(
+            (prompt_of_other, np.concatenate([prompt_of_other, sequence[len(prompt) :]]).astype(np.int32))
+        )
+    means = []
+    for version in (ordered, swapped):
+        total, count = 0.0, 0
+        for start in range(0, len(version), 32):
+            losses, _ = slot_losses(network, *collate(version[start : start + 32], layout), layout, False)
+            total, count = total + losses.sum().item(), count + len(losses)
+        means.append(total / count)
+    network.train()
+    return {"validation_nats": means[0], "reading_gap_nats": means[1] - means[0]}
+
+
+def optimizers(network, settings: BaseSettings) -> list[torch.optim.Optimizer]:
+    matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "layers" in n]
+    rest = [p for n, p in network.named_parameters() if not (p.ndim == 2 and "layers" in n)]
+    adam = torch.optim.AdamW(rest, lr=settings.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    return [Muon(matrices, lr=settings.muon_lr), adam]
+
+
+def train(corpus_folder: Path, held_out: list, codebook_size: int, settings: BaseSettings, folder: Path):
+    """Checkpoints, resumable, in `folder`/base.pt."""
+    torch.manual_seed(settings.seed)
+    place = progress.device()
+    tokenizer = vocabulary.build(codebook_size)
+    layout = vocabulary.layout(tokenizer)
+    corpus = Corpus(corpus_folder, tokenizer, layout)
+    held_out = [corpus._item(one) for one in held_out]
+    network = build(settings.model, layout).to(place)
+    network.model.compile(dynamic=True)
+    both = optimizers(network, settings)
+    state, start, tokens = progress.load(folder / "base.pt"), 0, 0
+    if state:
+        network.load_state_dict(state["model"])
+        start, tokens = state["step"], state["tokens"]
+        for optimizer, saved in zip(both, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    weights = torch.tensor([*settings.slot_weights, 1.0], device=place)
+    log = progress.Log(folder / "base-curve.jsonl")
+    running = None
+    for step in range(start, settings.steps):
+        share = settings.sentence_share if step >= settings.sentences_from * settings.steps else 0.0
+        items = corpus.batch(np.random.default_rng((settings.seed, step)), settings.batch, share)
+        ids, labels = (tensor.to(place) for tensor in collate(items, layout))
+        with torch.autocast(place.type, torch.bfloat16):
+            whole = step >= settings.whole_from * settings.steps
+            losses, slots = slot_losses(network, ids, labels, layout, whole)
+        for optimizer, peak in zip(both, (settings.muon_lr, settings.lr), strict=True):
+            rate = progress.learning_rate(step, settings.steps, peak, 50, settings.decay_share)
+            progress.set_learning_rate(optimizer, rate)
+            optimizer.zero_grad(set_to_none=True)
+        ((losses * weights[slots]).sum() / weights[slots].sum()).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for optimizer in both:
+            optimizer.step()
+        tokens += len(losses)
+        mean = losses.mean().item()
+        running = mean if running is None else 0.95 * running + 0.05 * mean
+        if step % 25 == 0:
+            log(step=step, tokens=tokens, train_nats=running)
+        if (step + 1) % 250 == 0 or step + 1 == settings.steps:
+            log(step=step + 1, tokens=tokens, **validate(network, held_out, layout))
+            corpus.refresh()
+            progress.save_atomically(
+                {"model": network.state_dict(), "optimizers": [o.state_dict() for o in both],
+                 "step": step + 1, "tokens": tokens}, folder / "base.pt")  # fmt: skip
+    return network
+
+
+def export(network: LlamaForCausalLM, codebook_size: int, folder: Path) -> None:
+    """Hugging Face's layout: config, safetensors in bf16, tokenizer."""
+    network.to(torch.bfloat16).save_pretrained(folder)
+    vocabulary.save(codebook_size, folder)

@@ -1,0 +1,210 @@
+"""Encoder and codebooks of the small SNAC: trained to describe spectra, without a waveform decoder.
+
+A convolution at the frame rate predicts the log-mel and the harmonic spectrum from the quantised latents. It
+costs little beside a decoder at 24 kHz, and the codes are final before the decoder is trained (decoder.py).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from snac import SNAC
+from torch import nn
+from torch.nn import functional as F
+
+from sotaque.micro import progress
+from sotaque.micro.pool import Pool
+from sotaque.micro.spectra import harmonic_spectrum, log_mel
+
+HOP = 512  # samples of one step of the finest codebook
+LATENT_STEPS_PER_FRAME = 4
+
+
+@dataclass(frozen=True)
+class CodecSettings:
+    """model: the arguments of snac.SNAC; segment: samples; commitment: weight of the VQ losses."""
+
+    model: dict
+    steps: int
+    plain_steps: int
+    batch: int
+    segment: int
+    lr: float
+    commitment: float
+    seed: int
+
+
+def build(model: dict) -> SNAC:
+    return SNAC(**model)
+
+
+class SpectralHead(nn.Module):
+    """Latents (B, C, T) to spectra (B, bins, T): what a decoder would have to know."""
+
+    def __init__(self, channels: int, bins: int, width: int = 256, depth: int = 4):
+        super().__init__()
+        self.enter = nn.Conv1d(channels, width, 1)
+        self.mix = nn.ModuleList(nn.Conv1d(width, width, 7, padding=3, groups=width) for _ in range(depth))
+        self.norm = nn.ModuleList(nn.GroupNorm(1, width) for _ in range(depth))
+        self.up = nn.ModuleList(nn.Conv1d(width, 2 * width, 1) for _ in range(depth))
+        self.down = nn.ModuleList(nn.Conv1d(2 * width, width, 1) for _ in range(depth))
+        self.leave = nn.Conv1d(width, bins, 1)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        x = self.enter(latents)
+        for mix, norm, up, down in zip(self.mix, self.norm, self.up, self.down, strict=True):
+            x = x + down(F.gelu(up(norm(mix(x)))))
+        return self.leave(x)
+
+
+def targets(audio: torch.Tensor) -> torch.Tensor:
+    """(B, 1, T) to (B, bins, T / HOP): two log-mel frames and one harmonic spectrum a step."""
+    steps = audio.shape[-1] // HOP
+    mel = log_mel(audio, n_fft=1024, hop=HOP // 2, n_mels=80)[..., : 2 * steps]
+    mel = mel.unflatten(-1, (steps, 2)).permute(0, 1, 3, 2).flatten(1, 2)
+    return torch.cat([mel, harmonic_spectrum(audio, hop=HOP)[..., :steps]], dim=1)
+
+
+def quantize(
+    codec: SNAC, latents: torch.Tensor, plain: bool
+) -> tuple[torch.Tensor, torch.Tensor, list, list]:
+    """As ResidualVectorQuantize.forward, and also its losses: (quantised, loss, codes, projected latents).
+
+    plain: skip the codebooks, so that the latents spread before they are clustered.
+    """
+    quantized, residual, loss, codes, projected = 0.0, latents, latents.new_zeros(()), [], []
+    for level in codec.quantizer.quantizers:
+        pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
+        z_e = level.in_proj(pooled)
+        z_q, indices = level.decode_latents(z_e)
+        if plain:
+            z_q = z_e
+        loss = loss + F.mse_loss(z_q, z_e.detach()) + 0.25 * F.mse_loss(z_e, z_q.detach())
+        out = level.out_proj(z_e + (z_q - z_e).detach()).repeat_interleave(level.stride, dim=-1)
+        quantized, residual = quantized + out, residual - out
+        codes.append(indices)
+        projected.append(z_e.detach().transpose(1, 2).flatten(0, 1))
+    return quantized, loss, codes, projected
+
+
+@torch.no_grad()
+def unit_variance(model: nn.Module, example: torch.Tensor) -> None:
+    """Scale every weight-normed convolution so that its output has unit variance on `example` (LSUV)."""
+
+    def rescale(module, _inputs, out):
+        module.parametrizations.weight.original0.div_(out.std().clamp_min(1e-6))
+        return out / out.std().clamp_min(1e-6)
+
+    layers = [m for m in model.modules() if hasattr(m, "parametrizations") and "weight" in m.parametrizations]
+    hooks = [layer.register_forward_hook(rescale) for layer in layers]
+    model(example)
+    for hook in hooks:
+        hook.remove()
+
+
+@torch.no_grad()
+def cluster(vectors: torch.Tensor, codebook: torch.Tensor, rounds: int = 20) -> None:
+    """k-means by direction, as the codebook is searched; writes the means into `codebook` (N, D)."""
+    centres = vectors[torch.randperm(len(vectors))[: len(codebook)]].clone()
+    for _ in range(rounds):
+        nearest = (F.normalize(vectors) @ F.normalize(centres).T).argmax(1)
+        counts = torch.bincount(nearest, minlength=len(centres))
+        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+        centres = sums / counts.clamp_min(1)[:, None]
+        empty = counts == 0
+        centres[empty] = vectors[torch.randint(len(vectors), (int(empty.sum()),))]
+    codebook.copy_(centres)
+
+
+class Usage:
+    """How often each code was used lately; codes unused for long are moved onto current latents."""
+
+    def __init__(self, levels: int, size: int):
+        self.share = torch.full((levels, size), 1.0 / size)
+
+    @torch.no_grad()
+    def update(self, codes: list[torch.Tensor]) -> None:
+        for level, indices in enumerate(codes):
+            counts = torch.bincount(indices.flatten().cpu(), minlength=self.share.shape[1]).float()
+            self.share[level].lerp_(counts / counts.sum(), 0.02)
+
+    @torch.no_grad()
+    def restart(self, codec: SNAC, projected: list[torch.Tensor]) -> None:
+        for level, vectors in enumerate(projected):
+            dead = torch.nonzero(self.share[level] < 0.03 / self.share.shape[1]).flatten()
+            chosen = vectors[torch.randint(len(vectors), (len(dead),))]
+            codec.quantizer.quantizers[level].codebook.weight[dead] = chosen
+            self.share[level, dead] = 1.0 / self.share.shape[1]
+
+    def perplexity(self) -> list[int]:
+        return [
+            round(float((-(p * (p + 1e-9).log()).sum()).exp())) for p in self.share / self.share.sum(1, True)
+        ]
+
+
+def batches(pool: Pool, settings: CodecSettings, step: int) -> torch.Tensor:
+    """Segments (B, 1, T), a function of (seed, step)."""
+    rng = np.random.default_rng((settings.seed, step))
+    chosen = rng.integers(0, len(pool.rows), settings.batch)
+    return torch.from_numpy(np.stack([pool.segment(i, settings.segment, rng) for i in chosen]))[:, None]
+
+
+def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
+    """Encoder and codebooks; checkpoints, resumable, in `folder`/encoder.pt."""
+    torch.manual_seed(settings.seed)
+    place = progress.device()
+    codec = build(settings.model).to(place)
+    example = batches(pool, settings, 0).to(place)
+    head = SpectralHead(codec.latent_dim, targets(example).shape[1]).to(place)
+    unit_variance(codec.encoder, example)
+    trained = [*codec.encoder.parameters(), *codec.quantizer.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=settings.lr, betas=(0.8, 0.98), weight_decay=0.0)
+    usage = Usage(codec.n_codebooks, codec.codebook_size)
+    state, start = progress.load(folder / "encoder.pt"), 0
+    if state:
+        codec.load_state_dict(state["codec"])
+        head.load_state_dict(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        usage.share, start = state["usage"], state["step"]
+    encode = torch.compile(codec.encoder)
+    log = progress.Log(folder / "encoder-curve.jsonl")
+    for step in range(start, settings.steps):
+        plain = step < settings.plain_steps
+        audio = batches(pool, settings, step).to(place)
+        latents = encode(audio)
+        if step == settings.plain_steps:
+            _cluster_all(codec, pool, settings)
+        quantized, vq_loss, codes, projected = quantize(codec, latents, plain)
+        spectral_loss = F.l1_loss(head(quantized), targets(audio))
+        progress.set_learning_rate(
+            optimizer, progress.learning_rate(step, settings.steps, settings.lr, 50, 0.3)
+        )
+        optimizer.zero_grad(set_to_none=True)
+        (spectral_loss + settings.commitment * vq_loss).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        usage.update(codes)
+        if not plain and step % 50 == 0 and step < 0.7 * settings.steps:
+            usage.restart(codec, projected)
+        if step % 50 == 0:
+            log(step=step, spectral_l1=spectral_loss.item(), vq=vq_loss.item(), perplexity=usage.perplexity())
+        if (step + 1) % 250 == 0 or step + 1 == settings.steps:
+            progress.save_atomically(
+                {"codec": codec.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict(),
+                 "usage": usage.share, "step": step + 1}, folder / "encoder.pt")  # fmt: skip
+    return codec
+
+
+@torch.no_grad()
+def _cluster_all(codec: SNAC, pool: Pool, settings: CodecSettings) -> None:
+    """k-means of each level on what its predecessors leave."""
+    place = next(codec.parameters()).device
+    latents = torch.cat(
+        [codec.encoder(batches(pool, settings, -step - 1 & 0xFFFF).to(place)) for step in range(40)]
+    )
+    residual = latents
+    for level in codec.quantizer.quantizers:
+        pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
+        cluster(level.in_proj(pooled).transpose(1, 2).flatten(0, 1), level.codebook.weight)
+        residual = residual - level(residual)[0]
