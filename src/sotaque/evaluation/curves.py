@@ -1,0 +1,82 @@
+"""The curves of a training run: losses by step, and what the selection heard of each checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sotaque import files
+from sotaque.errors import InputError
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean losses in nats per audio token at one step; None where one was not measured."""
+
+    step: int
+    train_nats: float | None = None
+    val_nats: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One checkpoint as `select` heard it; step 0 is the base."""
+
+    step: int
+    wer: float | None = None
+    similarity: float | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The checkpoint that was taken, all that were heard, and why it was this one."""
+
+    step: int
+    candidates: tuple[Candidate, ...]
+    reason: str = ""
+
+
+def read_losses(lora: Path) -> list[Loss]:
+    """The losses in `<lora>/history.csv`, by step."""
+    path = lora / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [_loss(row) for row in csv.DictReader(stream)]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not the history of a training run: {error!r}; run sotaque train") from None
+
+
+def _loss(row: dict[str, str]) -> Loss:
+    train, val = (float(row[name]) if row[name] else None for name in ("train_loss_nats", "val_loss_nats"))
+    return Loss(int(row["step"]), train, val)
+
+
+def read_selection(selected: Path) -> Selection:
+    """models/<model>/selected.json as `select` wrote it."""
+    try:
+        value = files.read_json(selected)
+        candidates = tuple(_known(Candidate, row) for row in value["candidates"])
+        return Selection(value["step"], candidates, value.get("reason", ""))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{selected}: not the choice of a checkpoint: {error!r}; run sotaque select"
+        ) from None
+
+
+def to_csv(kind: type, rows: Iterable[Any]) -> str:
+    """Dataclass rows under a header of their fields; an unknown value is an empty cell."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([f.name for f in fields(kind)])
+    writer.writerows(astuple(row) for row in rows)
+    return stream.getvalue()
+
+
+def _known(kind: type, values: dict[str, Any]) -> Any:
+    """A row of `kind` from those of the values that it has a field for."""
+    names = {f.name for f in fields(kind)}
+    return kind(**{key: value for key, value in values.items() if key in names})

@@ -1,0 +1,52 @@
+"""Measure one system by one metric: every clip's row, the headline and each named group beside it.
+
+A metric is a module with the same two verbs: `score(context) -> Scores` looks at the clips,
+`summarize(rows, settings) -> dict` turns rows into figures, null where a figure has no meaning.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from sotaque import files, model_spec
+from sotaque.evaluation.context import Context, utterances_of
+from sotaque.settings import Settings
+
+
+def run(
+    settings: Settings, *, model: Path, splits: Path, base: Path, network: Path, wav: Path,
+    system: str, metric: str, out: Path,
+) -> dict[str, float]:  # fmt: skip
+    """Write `<out>.json`; returns the headline figures that are not null."""
+    from sotaque import device
+
+    context = Context(
+        settings=settings, spec=model_spec.read(model.stem), system=system, base=base, network=network,
+        wav=wav, utterances=utterances_of(splits, "test"), train=utterances_of(splits, "train"),
+        device=device.prepare(settings.evaluate.threads),
+    )  # fmt: skip
+    value = measure(context, metric)
+    files.write_json(Path(f"{out}.json"), value)
+    return {name: figure for name, figure in value["summary"].items() if figure is not None}
+
+
+def measure(context: Context, metric: str) -> dict[str, Any]:
+    """The content of `<metric>.json`. The headline is of the utterances that belong to no group."""
+    module = importlib.import_module(f"sotaque.evaluation.{metric}")
+    scores = module.score(context)
+
+    def summary(group: str) -> dict[str, Any]:
+        rows = [row for row in scores.rows if row["group"] == group]
+        failed = sum(row["status"] == "failed" for row in rows)
+        return module.summarize(rows, context.settings) | {"clips": len(rows), "failed": failed}
+
+    return {
+        "system": context.system,
+        "metric": metric,
+        "method": scores.method,
+        "summary": summary(""),
+        "groups": {group: summary(group) for group in sorted({r["group"] for r in scores.rows} - {""})},
+        "rows": scores.rows,
+    }

@@ -1,0 +1,128 @@
+"""The table of clips: which are shown, and what each cell holds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sotaque import audio
+from sotaque.evaluation.page import spectrogram
+from sotaque.manifest import Utterance
+
+WORST = 10
+JUDGED = "tuned"
+
+
+def rows(
+    utterances: Sequence[Utterance], results: dict[str, dict[str, Any]], wav: Path, count: int
+) -> list[dict[str, Any]]:
+    """One row a text for up to `count` texts, the worst of the tuned system first."""
+    scores = {system: _by_id(metrics) for system, metrics in results.items()}
+    chosen = choose(utterances, scores[JUDGED], count)
+    return [_row(utterance, scores, wav) for utterance in chosen]
+
+
+def choose(utterances: Sequence[Utterance], scores: dict[str, dict[str, Any]], count: int) -> list[Utterance]:
+    """The worst ten and a sample by hash of the others, worst first."""
+    ordered = sorted(utterances, key=lambda u: _badness(scores.get(u.id, {}), u.id))
+    worst, rest = ordered[: min(WORST, count)], ordered[min(WORST, count) :]
+    sample = sorted(rest, key=lambda u: hashlib.sha256(u.id.encode()).digest())[: count - len(worst)]
+    taken = {u.id for u in (*worst, *sample)}
+    return [u for u in ordered if u.id in taken]
+
+
+def _badness(score: dict[str, Any], identifier: str) -> tuple[float, float, str]:
+    wer, similarity = score.get("wer"), score.get("similarity")
+    return -(wer if wer is not None else 0.0), similarity if similarity is not None else -1.0, identifier
+
+
+def _by_id(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """id -> the numbers of one clip and what was heard."""
+    found: dict[str, dict[str, Any]] = {}
+    for metric, keys in {
+        "wer": ("wer", "reference", "hypothesis"),
+        "mos": ("mos",),
+        "similarity": ("similarity",),
+    }.items():
+        for row in metrics[metric]["rows"]:
+            found.setdefault(row["id"], {}).update({key: row[key] for key in keys})
+    return found
+
+
+def _row(utterance: Utterance, scores: dict[str, dict[str, Any]], wav: Path) -> dict[str, Any]:
+    waves = {system: _read(wav / system / f"{utterance.id}.wav") for system in scores}
+    longest_s = max((len(wave) / rate_hz for wave, rate_hz in filter(None, waves.values())), default=1.0)
+    keys: dict[str, Any] = {"text": utterance.text.casefold()}
+    cells = []
+    for system, by_id in scores.items():
+        score = by_id.get(utterance.id, {})
+        keys |= {f"{system}-{name}": score.get(name) for name in ("wer", "similarity", "mos")}
+        cells.append({"system": system} | _numbers(score) | _sound(waves[system], longest_s))
+    return {
+        "id": utterance.id,
+        "text": utterance.text,
+        "language": utterance.language,
+        "group": utterance.group,
+        "sort_keys": json.dumps(keys, ensure_ascii=False),
+        "cells": cells,
+    }
+
+
+def _numbers(score: dict[str, Any]) -> dict[str, Any]:
+    heard = compare(score.get("reference", ""), score.get("hypothesis", ""))
+    return {name: score.get(name) for name in ("wer", "similarity", "mos")} | {"words": heard}
+
+
+def compare(reference: str, hypothesis: str) -> list[tuple[str, str]]:
+    """Words with their kind: right, wrong (heard instead or besides), missing (not heard)."""
+    import jiwer
+
+    if not hypothesis:
+        return []
+    out = jiwer.process_words(reference, hypothesis)
+    expected, heard = out.references[0], out.hypotheses[0]
+    words = []
+    for chunk in out.alignments[0]:
+        kind = "right" if chunk.type == "equal" else "wrong"
+        words += [(word, kind) for word in heard[chunk.hyp_start_idx : chunk.hyp_end_idx]]
+        if chunk.type == "delete":
+            words += [(word, "missing") for word in expected[chunk.ref_start_idx : chunk.ref_end_idx]]
+    return words
+
+
+def _read(path: Path) -> tuple[np.ndarray, int] | None:
+    return audio.read(path) if path.exists() else None
+
+
+def _sound(wave: tuple[np.ndarray, int] | None, longest_s: float) -> dict[str, Any]:
+    """The data URIs of a cell: lossless FLAC and a picture as wide as its share of the longest clip."""
+    if wave is None or not len(wave[0]):
+        return {"audio": None, "picture": None, "duration_s": 0.0, "width_percent": 0}
+    samples, rate_hz = wave
+    duration_s = len(samples) / rate_hz
+    return {
+        "audio": _uri("audio/flac", flac(samples, rate_hz)),
+        "picture": _uri("image/png", spectrogram.png(spectrogram.levels(samples, rate_hz))),
+        "duration_s": duration_s,
+        "width_percent": round(100 * duration_s / longest_s),
+    }
+
+
+def flac(samples: np.ndarray, rate_hz: int) -> bytes:
+    """16-bit FLAC, half the bytes of a WAV; samples as they stand in the WAV."""
+    import soundfile
+
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate_hz, format="FLAC", subtype="PCM_16", compression_level=1.0)
+    return stream.getvalue()
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,166 @@
+"""From results to report.html: what the page says, in words, tables, pictures and sound."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sotaque import manifest as manifests
+from sotaque.evaluation.curves import Loss, Selection
+from sotaque.evaluation.page import charts, clips, spectrogram, words
+from sotaque.manifest import Reject, Utterance
+from sotaque.model_spec import ModelSpec
+from sotaque.settings import Settings
+
+HERE = Path(__file__).parent
+DEMO = "demo"
+ABOUT_SYSTEMS = {
+    "reference": "the recordings",
+    "codec": "recordings through the codec",
+    "base": "the model before",
+    "tuned": "the model after",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that the page shows. wav: the folder with a folder of WAVs per system."""
+
+    settings: Settings
+    spec: ModelSpec
+    metrics: dict[str, Any]
+    results: dict[str, dict[str, Any]]
+    wav: Path
+    manifest: Path
+    splits: Path
+    losses: Sequence[Loss]
+    selection: Selection
+
+    def html(self) -> str:
+        """The page; every value is escaped by the template engine, so a transcript is only ever text."""
+        import jinja2
+
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        return environment.get_template("page.html").render(self._values())
+
+    def _values(self) -> dict[str, Any]:
+        parts = {part: manifests.read(self.splits / f"{part}.jsonl") for part in ("train", "val", "test")}
+        recordings = next(Path(u.audio).parents[1] for part in parts.values() for u in part)
+        return {
+            "model": self.settings.model,
+            "about": self.spec.about,
+            **_assets(),
+            **self._verdicts(),
+            "groups": self.metrics["groups"],
+            "about_systems": ABOUT_SYSTEMS,
+            "synthetic": self.settings.ingest.corpus == DEMO,
+            "clips": clips.rows(parts["test"], self.results, self.wav, self.settings.report.clips),
+            "clips_total": len(parts["test"]),
+            "judged": clips.JUDGED,
+            "spectrogram_top_khz": spectrogram.TOP_HZ // 1000,
+            "sorts": _sorts(self.metrics["systems"]),
+            "charts": self._charts(),
+            "selection_text": self.selection.reason,
+            "parts": [_part(name, utterances) for name, utterances in parts.items()],
+            "rejects": _rejects(self.manifest, recordings, self.settings.shards),
+            "method": words.method(self.settings, self.spec, self.results["tuned"]),
+        }
+
+    def _verdicts(self) -> dict[str, Any]:
+        systems = self.metrics["systems"]
+        targets = {name: t | {"sign": words.SIGNS[name]} for name, t in self.metrics["targets"].items()}
+        return {
+            "systems": systems,
+            "targets": targets,
+            "met": sum(t["pass"] for t in targets.values()),
+            "verdict_text": words.verdict(targets),
+            "main_caption": f"Test clips of the headline: {systems['tuned']['clips']}",
+            "mos_reference": systems["reference"]["mos"],
+            "difference": words.difference(self.results, self.settings),
+            "similarity_text": words.similarity_levels(self.results["reference"]["similarity"]["summary"]),
+        }
+
+    def _charts(self) -> list[Any]:
+        return [
+            chart
+            for chart in (loss_chart(self.losses), selection_chart(self.selection, self.settings))
+            if chart
+        ]
+
+
+def _assets() -> dict[str, Any]:
+    """The style sheet and script, and the checksum by which the page allows this one script to run."""
+    from markupsafe import Markup
+
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return {"style": Markup(style), "script": Markup(script), "script_sha256": digest}  # noqa: S704 - our own files
+
+
+def loss_chart(losses: Sequence[Loss]) -> Any:
+    train = [(x.step, x.train_nats) for x in losses if x.train_nats is not None]
+    val = [(x.step, x.val_nats) for x in losses if x.val_nats is not None]
+    series = [charts.Series("training", train, 0), charts.Series("validation", val, 1, dots=True)]
+    return charts.line_chart("Loss", "optimiser step", "nats per audio token", series)
+
+
+def selection_chart(selection: Selection, settings: Settings) -> Any:
+    def points(name: str) -> list[tuple[float, float]]:
+        found = [(c.step, getattr(c, name)) for c in selection.candidates]
+        return [(step, value) for step, value in found if value is not None]
+
+    series = [
+        charts.Series("WER", points("wer"), 1, dots=True),
+        charts.Series("speaker similarity", points("similarity"), 0, dots=True),
+    ]
+    levels = [
+        charts.Level(f"target of WER, {settings.targets.wer:g}", y=settings.targets.wer, style=1),
+        charts.Level(
+            f"target of similarity, {settings.targets.similarity:g}", y=settings.targets.similarity, style=0
+        ),
+        charts.Level(f"selected: step {selection.step}", x=selection.step, style=3),
+    ]
+    return charts.line_chart(
+        "Checkpoints on validation texts (step 0 is the base)",
+        "optimiser step",
+        "WER; cosine",
+        series,
+        levels,
+    )
+
+
+def _sorts(systems: dict[str, Any]) -> list[tuple[str, str]]:
+    measures = {"wer": "WER", "similarity": "similarity", "mos": "MOS"}
+    of_systems = [(f"{s}-{m}", f"{s}: {label}") for s in systems for m, label in measures.items()]
+    return [("", "worst first"), ("text", "text"), *of_systems]
+
+
+def _part(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "clips": len(utterances),
+        "minutes": sum(u.duration_s for u in utterances) / 60,
+        "speakers": len({u.speaker for u in utterances}),
+        "languages": ", ".join(sorted({u.language for u in utterances})),
+    }
+
+
+def _rejects(manifest: Path, wav: Path, shards: int) -> list[dict[str, Any]]:
+    """Clips rejected by ingest and by normalize, by code, the most frequent first."""
+    paths = [manifest / "rejects.jsonl"]
+    paths += [wav / shard / "rejects.jsonl" for shard in manifests.shard_names(shards)]
+    rejects = [reject for path in paths if path.exists() for reject in manifests.read(path, Reject)]
+    counts = Counter(reject.code for reject in rejects)
+    examples = {reject.code: f"{reject.id}: {reject.reason}" for reject in reversed(rejects)}
+    return [
+        {"code": code, "clips": count, "example": examples[code]}
+        for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]

@@ -1,0 +1,92 @@
+"""What the report says in sentences: the verdict, the paired difference, and how it was all measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sotaque.evaluation import bootstrap, wer
+from sotaque.model_spec import ModelSpec, Source
+from sotaque.settings import Settings
+
+SIGNS = {"wer": "<", "mos": ">", "similarity": ">", "rtf": "<"}
+NAMES = {"wer": "WER", "mos": "MOS", "similarity": "similarity", "rtf": "RTF"}
+
+
+def verdict(targets: dict[str, Any]) -> str:
+    """`WER 0.12 (target < 0.15: met), ...`, of metrics.json's targets."""
+    return ", ".join(_target(name, target) for name, target in targets.items()) + "."
+
+
+def _target(name: str, target: dict[str, Any]) -> str:
+    value = "unknown" if target["value"] is None else f"{target['value']:.2f}"
+    outcome = "met" if target["pass"] else "not met"
+    return f"{NAMES[name]} {value} (target {SIGNS[name]} {target['target']:g}: {outcome})"
+
+
+def difference(results: dict[str, dict[str, Any]], settings: Settings) -> str:
+    """WER of tuned minus base, paired over the same texts."""
+    tuned, base = (
+        {r["id"]: r for r in results[s]["wer"]["rows"] if not r["group"]} for s in ("tuned", "base")
+    )
+    shared = sorted(tuned.keys() & base.keys())
+    first, second = ([wer.word_errors(side[i]) for i in shared] for side in (tuned, base))
+    words = [tuned[i]["words"] for i in shared]
+    value = bootstrap.ratio(np.subtract(first, second), words)
+    if value is None:
+        return ""
+    samples, seed = settings.evaluate.bootstrap_samples, settings.seed
+    low, high = bootstrap.difference_interval(first, second, words, samples, seed)
+    return (
+        f"Tuned minus base, paired over the same {len(shared)} texts: WER {value:+.3f} "
+        f"(95 % {low:+.3f} to {high:+.3f})."
+    )
+
+
+def similarity_levels(level: dict[str, Any]) -> str:
+    """How to read a similarity, from the summary of the reference row."""
+    text = "Similarity is the cosine between the Resemblyzer embedding of a clip and the speaker's voice."
+    if level["similarity"] is None:
+        return text
+    text += f" Real recordings reach {level['similarity']:.2f} with their own speaker"
+    if level["other_speakers"] is not None:
+        text += f" and {level['other_speakers']:.2f} with the other speakers of the corpus"
+    return text + "."
+
+
+def source(part: Source) -> str:
+    """Where a part of the model comes from."""
+    if part.folder:
+        return f"shipped in {part.folder}"
+    return f"{part.hub} at {part.revision}" if part.hub else f"checkpoint “{part.whisper}”"
+
+
+def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Terms and details; `results` are those of the tuned system, metric -> content of its JSON."""
+    heard, speed, voice = (results[metric]["method"] for metric in ("wer", "speed", "similarity"))
+    normalizers = ", ".join(f"{name} for {language}" for language, name in heard["normalizer"].items())
+    lora = (
+        f"LoRA of rank {settings.lora.rank}, alpha {settings.lora.alpha}, dropout {settings.lora.dropout:g}"
+    )
+    return [
+        ("Base model", source(spec.network)),
+        ("Codec", source(spec.codec)),
+        ("Licence of the weights", spec.weights_licence),
+        ("Adaptation", f"{lora}; peak learning rate {settings.lr:g}"),
+        ("Epochs and seed", f"{settings.epochs} epochs, seed {settings.seed}"),
+        (
+            "WER and CER",
+            "summed over the corpus; 95 % by bootstrap over clips; a clip without sound is all wrong",
+        ),
+        ("Text normaliser", normalizers),
+        ("ASR", f"openai-whisper, {source(spec.asr)}, {heard['asr']}; {heard['decode']}"),
+        ("MOS", f"{results['mos']['method']['predictor']}, mean over {results['mos']['method']['over']}"),
+        (
+            "Similarity",
+            f"{voice['encoder']}; a voice is the mean of {voice['reference_clips']} training clips",
+        ),
+        ("RTF", "seconds of computing per second of speech, codec included, one clip at a time"),
+        ("Timed on", f"{speed['hardware']}, {speed['threads']} thread(s)"),
+        ("Loudness", "every system's clip is scaled to the loudness of its recording"),
+    ]

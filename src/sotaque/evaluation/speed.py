@@ -1,0 +1,79 @@
+"""Real-time factor: seconds of computing per second of audio, one clip at a time, codec included."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sotaque import backends
+from sotaque.backends.protocol import Prompt
+from sotaque.evaluation import bootstrap
+from sotaque.evaluation.context import Context, Scores
+from sotaque.evaluation.similarity import hash_order
+from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
+from sotaque.manifest import Utterance
+from sotaque.settings import Settings
+
+
+def score(context: Context) -> Scores:
+    """Time the system on a few test texts, after one that is not counted. Recordings have no speed."""
+    method = {"batch_clips": 1, "threads": torch.get_num_threads(), "hardware": hardware(context.device)}
+    chosen = hash_order(u for u in context.utterances if not u.group)[: context.settings.evaluate.speed_clips]
+    if context.system == "reference" or not chosen:
+        return Scores([], method)
+    say = _speaker_of(context)
+    say(chosen[0])
+    return Scores([context.row(u) | _timed(say, u) for u in chosen], method)
+
+
+def _speaker_of(context: Context) -> Callable[[Utterance], float]:
+    """A function that says one utterance and returns the seconds of audio it made."""
+    backend = backends.load(context.spec.backend, context.base, context.device)
+    if context.system == "codec":
+        return lambda u: len(round_trip(backend, u, context.settings.seed).samples) / backend.codec_rate_hz
+    network = backend.load_network(None if context.system == "base" else context.network)
+
+    def say(utterance: Utterance) -> float:
+        prompt, seed = Prompt(utterance.text, utterance.speaker), seed_of(context.settings.seed, utterance.id)
+        [spoken] = backend.generate(network, [prompt], context.spec.generation, [seed])
+        return len(decoded(backend, spoken.codes, seed)) / backend.codec_rate_hz
+
+    return say
+
+
+def _timed(say: Callable[[Utterance], float], utterance: Utterance) -> dict[str, float]:
+    started = time.perf_counter()
+    audio_s = say(utterance)
+    return {"compute_s": time.perf_counter() - started, "audio_s": audio_s}
+
+
+def hardware(device: torch.device) -> str:
+    """The processor or card that the figures were taken on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    for line in _cpuinfo():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def summarize(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, float | None]:
+    """Seconds of computing in all / seconds of audio in all."""
+    compute_s = [row["compute_s"] for row in rows]
+    audio_s = [row["audio_s"] for row in rows]
+    return {
+        "rtf": bootstrap.ratio(compute_s, audio_s),
+        "compute_s": float(np.sum(compute_s)),
+        "audio_s": float(np.sum(audio_s)),
+    }

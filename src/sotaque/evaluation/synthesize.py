@@ -1,0 +1,147 @@
+"""Speak the test texts with one system: reference, codec, base or tuned.
+
+Every test utterance has a row in clips.jsonl; one that comes out without sound has no WAV there, and the
+metrics count it as wrong. Each WAV is scaled to the loudness of its recording, so that neither a listener
+nor a metric mistakes louder for better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sotaque import audio, backends, device, manifest, model_spec
+from sotaque.backends.protocol import Backend, Prompt
+from sotaque.errors import SettingsError
+from sotaque.manifest import Utterance
+from sotaque.model_spec import ModelSpec
+from sotaque.progress import counter
+from sotaque.settings import Settings
+
+PEAK = 0.98
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What became of one test utterance.
+
+    status: ok or empty. frames: of the codec, None for recordings. stopped: the model ended by itself.
+    """
+
+    id: str
+    status: str
+    duration_s: float
+    frames: int | None = None
+    stopped: bool | None = None
+
+
+@dataclass(frozen=True)
+class Take:
+    """samples (T,) float32 at the codec's rate; frames, stopped: see Clip."""
+
+    samples: np.ndarray
+    frames: int
+    stopped: bool | None = None
+
+
+def run(
+    settings: Settings, *, model: Path, splits: Path, base: Path, network: Path, system: str, out: Path
+) -> dict[str, float]:
+    """Write `out/<id>.wav` and `out/clips.jsonl`; returns how many came out empty or never stopped."""
+    utterances = manifest.read(splits / "test.jsonl")
+    out.mkdir(parents=True, exist_ok=True)
+    if system == "reference":
+        clips = [_copy(utterance, out) for utterance in utterances]
+    else:
+        clips = list(_speak(settings, model_spec.read(model.stem), utterances, base, network, system, out))
+    manifest.write(out / "clips.jsonl", clips)
+    return {
+        "clips": len(clips),
+        "failed": sum(clip.status == "empty" for clip in clips),
+        "never_stopped": sum(clip.stopped is False for clip in clips),
+        "audio_s": sum(clip.duration_s for clip in clips),
+    }
+
+
+def _copy(utterance: Utterance, out: Path) -> Clip:
+    """The normalised recording itself, byte for byte."""
+    target = out / f"{utterance.id}.wav"
+    shutil.copyfile(utterance.audio, target)
+    return Clip(utterance.id, "ok", audio.read_header(target).duration_s)
+
+
+def _speak(
+    settings: Settings, spec: ModelSpec, utterances: Sequence[Utterance], base: Path, network: Path,
+    system: str, out: Path,
+) -> Iterator[Clip]:  # fmt: skip
+    backend = backends.load(spec.backend, base, device.prepare(settings.synthesize.threads))
+    with counter(f"synthesize {system}", len(utterances)) as advance:
+        for utterance, take in takes(settings, spec, backend, utterances, network, system):
+            yield _write(utterance, take, backend.codec_rate_hz, out)
+            advance()
+
+
+def takes(
+    settings: Settings, spec: ModelSpec, backend: Backend, utterances: Sequence[Utterance], network: Path,
+    system: str,
+) -> Iterator[tuple[Utterance, Take]]:  # fmt: skip
+    """Each utterance as a system of the codec says it; texts of like length share a batch."""
+    if system == "codec":
+        for utterance in utterances:
+            yield utterance, round_trip(backend, utterance, settings.seed)
+        return
+    if system not in ("base", "tuned"):
+        raise SettingsError(f"system is {system!r}, allowed: reference, codec, base, tuned")
+    loaded = backend.load_network(None if system == "base" else network)
+    ordered = sorted(utterances, key=lambda u: (len(u.text), u.id))
+    size = settings.synthesize.batch_clips
+    for start in range(0, len(ordered), size):
+        batch = ordered[start : start + size]
+        prompts = [Prompt(u.text, u.speaker) for u in batch]
+        seeds = [seed_of(settings.seed, u.id) for u in batch]
+        for utterance, seed, spoken in zip(
+            batch, seeds, backend.generate(loaded, prompts, spec.generation, seeds), strict=True
+        ):
+            yield utterance, Take(decoded(backend, spoken.codes, seed), len(spoken.codes), spoken.stopped)
+
+
+def round_trip(backend: Backend, utterance: Utterance, seed: int) -> Take:
+    """The recording through the codec and back, cut to its own length."""
+    samples, rate_hz = audio.read(Path(utterance.audio))
+    [codes] = backend.encode([audio.resample(samples, rate_hz, backend.sample_rate_hz)])
+    length = round(len(samples) * backend.codec_rate_hz / rate_hz)
+    return Take(decoded(backend, codes, seed_of(seed, utterance.id))[:length], len(codes))
+
+
+def decoded(backend: Backend, codes: np.ndarray, seed: int) -> np.ndarray:
+    """Codes (F, K) -> samples (T,); no frames, no sound."""
+    return backend.decode(codes, seed) if len(codes) else np.zeros(0, np.float32)
+
+
+def seed_of(seed: int, identifier: str) -> int:
+    """The clip's own seed, below 2**31: sha256(seed, id), so that its neighbours do not matter."""
+    digest = hashlib.sha256(f"{seed}:{identifier}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def match_loudness(samples: np.ndarray, rate_hz: int, target_lufs: float) -> np.ndarray:
+    """Scale to target_lufs, but never beyond a peak of 0.98; under 0.4 s or silent: unchanged."""
+    if len(samples) < audio.LOUDNESS_BLOCK_S * rate_hz or not np.any(samples):
+        return samples
+    gain = 10 ** ((target_lufs - audio.loudness_lufs(samples, rate_hz)) / 20)
+    return (samples * min(gain, PEAK / np.abs(samples).max())).astype(np.float32)
+
+
+def _write(utterance: Utterance, take: Take, rate_hz: int, out: Path) -> Clip:
+    samples = take.samples
+    if not len(samples):
+        return Clip(utterance.id, "empty", 0.0, take.frames, take.stopped)
+    if utterance.loudness_lufs is not None:
+        samples = match_loudness(samples, rate_hz, utterance.loudness_lufs)
+    audio.write(out / f"{utterance.id}.wav", samples, rate_hz)
+    return Clip(utterance.id, "ok", len(samples) / rate_hz, take.frames, take.stopped)
