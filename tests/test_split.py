@@ -1,0 +1,151 @@
+"""split: places follow from the hash alone, nothing leaks, the corpus' own parts win."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sotaque import manifest
+from sotaque.data import split
+from sotaque.errors import InputError
+from sotaque.manifest import Utterance
+from sotaque.settings import Settings, Split
+
+WANTED = Split(val_share=0.2, test_share=0.2)
+
+
+def clip(number: int, text: str = "", speaker: str = "ana", part: str = "") -> Utterance:
+    return Utterance(f"c{number:04d}", f"w/c{number:04d}.wav", text or f"frase número {number}", speaker,
+                     "pt", duration_s=3.6, part=part)  # fmt: skip
+
+
+def clips(count: int) -> list[Utterance]:
+    return [clip(number) for number in range(count)]
+
+
+def part_of(parts: dict) -> dict[str, str]:
+    return {u.id: name for name, members in parts.items() for u in members}
+
+
+def test_every_clip_is_in_exactly_one_part_and_says_so():
+    parts = split.divide(clips(300), WANTED, seed=1)
+    assert sorted(u.id for members in parts.values() for u in members) == [u.id for u in clips(300)]
+    assert all(u.part == name for name, members in parts.items() for u in members)
+
+
+def test_the_shares_are_met():
+    parts = split.divide(clips(5000), Split(val_share=0.1, test_share=0.3), seed=7)
+    shares = {name: len(members) / 5000 for name, members in parts.items()}
+    assert shares == pytest.approx({"train": 0.6, "val": 0.1, "test": 0.3}, abs=0.02)
+
+
+def test_adding_clips_or_another_order_moves_none():
+    few = part_of(split.divide(clips(200), WANTED, seed=1))
+    many = part_of(split.divide(clips(1000)[::-1], WANTED, seed=1))
+    assert few == {identifier: many[identifier] for identifier in few}
+
+
+def test_another_seed_is_another_split():
+    assert part_of(split.divide(clips(200), WANTED, 1)) != part_of(split.divide(clips(200), WANTED, 2))
+
+
+def test_the_place_of_a_key_is_that_of_the_first_version():
+    """printf 42:oi | sha256sum begins 0cc6c7..., 0x0cc6c7 / 2**24; a change would move everyone's clips."""
+    assert split.place("oi", 42) == pytest.approx(0x0CC6C7 / 2**24, abs=2**-24)
+
+
+def test_texts_that_sound_alike_stay_together_whoever_speaks():
+    base = clips(100)
+    alike = [clip(1000 + n, f"FRASE número {n}!", speaker="bia") for n in range(100)]
+    parts = part_of(split.divide(base + alike, WANTED, 1))
+    assert all(parts[f"c{n:04d}"] == parts[f"c{1000 + n:04d}"] for n in range(100))
+
+
+def test_by_speaker_no_speaker_is_in_two_parts():
+    members = [clip(n, speaker=f"s{n % 30}") for n in range(300)]
+    parts = split.divide(members, Split(by="speaker", val_share=0.3, test_share=0.3), 1)
+    speakers = [{u.speaker for u in part} for part in parts.values()]
+    assert sum(map(len, speakers)) == 30
+    split.check_leaks(parts, "speaker")
+
+
+def test_the_leak_check_finds_a_leak_put_there_by_hand():
+    parts = {"train": [clip(1, "Olá, mundo")], "val": [], "test": [clip(2, "olá mundo!")]}
+    with pytest.raises(AssertionError, match="olá mundo"):
+        split.check_leaks(parts, "text")
+    split.check_leaks({**parts, "test": [clip(2, "outra")]}, "text")
+
+
+def test_with_test_clips_of_its_own_the_others_go_to_train_and_val_only():
+    members = clips(200) + [clip(1000 + n, part="test") for n in range(10)]
+    parts = split.divide(members, WANTED, 1)
+    assert sorted(u.id for u in parts["test"]) == [f"c{1000 + n}" for n in range(10)]
+    assert 20 <= len(parts["val"]) <= 60
+
+
+def test_a_corpus_with_all_three_parts_is_kept_as_it_is():
+    members = [clip(n, part=("train", "val", "test")[n % 3]) for n in range(30)]
+    parts = split.divide(members, WANTED, 1)
+    assert part_of(parts) == {u.id: u.part for u in members}
+
+
+def test_val_is_drawn_from_train_where_the_corpus_names_none():
+    members = [clip(n, part="train" if n % 4 else "test") for n in range(200)]
+    parts = split.divide(members, WANTED, 1)
+    assert Counter(u.part for u in parts["test"]) == {"test": 50}
+    assert len(parts["val"]) > 10
+
+
+def test_an_equal_text_follows_the_clip_that_the_corpus_calls_test():
+    members = clips(50) + [clip(1000 + n, f"Frase número {n}.", part="test") for n in range(20)]
+    parts = part_of(split.divide(members, WANTED, 1))
+    assert {parts[f"c{n:04d}"] for n in range(20)} == {"test"}
+
+
+def test_one_text_in_two_parts_of_the_corpus_names_the_clips():
+    members = [*clips(20), clip(100, "Igual", part="test"), clip(101, "igual!", part="train")]
+    with pytest.raises(InputError, match=r"text 'igual'.*train: c0101; test: c0100"):
+        split.divide(members, WANTED, 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (Split(val_share=0.0, test_share=0.3), r"val empty.*raise split\.val_share from 0\.0 to at least"),
+        (Split(val_share=0.3, test_share=0.0), r"test empty.*raise split\.test_share from 0\.0 to at least"),
+        (
+            Split(by="speaker", val_share=0.3, test_share=0.3),
+            r"empty: 12 clips, 1 different speakers.*split\.by",
+        ),
+    ],
+)
+def test_an_empty_part_says_what_to_raise(wanted, message):
+    with pytest.raises(InputError, match=message):
+        split.divide(clips(12), wanted, 1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_share_that_it_asks_for_is_enough(seed):
+    shares = {"test_share": 0.0, "val_share": 0.0}
+    for name in shares:
+        with pytest.raises(InputError, match=f"raise split.{name}") as caught:
+            split.divide(clips(40), Split(**shares), seed)
+        shares[name] = float(str(caught.value).split("at least ")[1].split(",")[0])
+    assert all(split.divide(clips(40), Split(**shares), seed).values())
+
+
+def test_the_stage_reads_every_shard_and_counts(tmp_path):
+    settings = Settings(shards=3, split=WANTED)
+    for shard in manifest.shard_names(3):
+        mine = [u for u in clips(100) if manifest.shard_of(u.id, 3) == shard]
+        manifest.write(tmp_path / "wav" / shard / "manifest.jsonl", mine)
+    metrics = split.run(settings, wav=tmp_path / "wav", out=tmp_path / "splits")
+    read = {name: manifest.read(tmp_path / f"splits/{name}.jsonl") for name in split.PARTS}
+    assert {f"{name}_clips": len(rows) for name, rows in read.items()}.items() <= metrics.items()
+    assert sum(map(len, read.values())) == 100
+    assert sum(metrics[f"{name}_hours"] for name in split.PARTS) == pytest.approx(0.1)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"00/manifest\.jsonl"):
+        split.run(Settings(), wav=Path(tmp_path), out=tmp_path / "splits")
