@@ -1,0 +1,96 @@
+"""files: nothing half-written ever has a final name; checksums are those of the standard tools."""
+
+import errno
+import hashlib
+import os
+import stat
+
+import pytest
+
+from sotaque import files
+
+
+def test_what_is_written_is_there_and_readable_by_all(tmp_path):
+    files.write_text(tmp_path / "deep/er/a.txt", "ação\n")
+    assert (tmp_path / "deep/er/a.txt").read_bytes() == "ação\n".encode()
+    assert stat.S_IMODE((tmp_path / "deep/er/a.txt").stat().st_mode) == 0o644
+
+
+def test_json_comes_back_and_does_not_depend_on_the_order_of_keys(tmp_path):
+    value = {"b": [1, 2.5, None], "a": {"é": True}}
+    files.write_json(tmp_path / "a.json", value)
+    files.write_json(tmp_path / "b.json", dict(reversed(value.items())))
+    assert files.read_json(tmp_path / "a.json") == value
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_json_refuses_nan_and_keeps_the_old_file(tmp_path):
+    files.write_json(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "a.json", float("nan"))
+    assert files.read_json(tmp_path / "a.json") == 1
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    files.write_text(tmp_path / "a.txt", "old")
+
+    def write():
+        with files.atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write()
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "model"
+
+    def write(content, fail=False):
+        with files.atomic_folder(folder) as temporary:
+            (temporary / "weights").write_text(content)
+            assert not folder.exists() or (folder / "weights").read_text() == "first"
+            if fail:
+                raise KeyboardInterrupt
+
+    write("first")
+    with pytest.raises(KeyboardInterrupt):
+        write("half", fail=True)
+    assert (folder / "weights").read_text() == "first"
+    (folder / "stale").write_text("x")
+    write("second")
+    assert [p.name for p in files.walk(folder)] == ["weights"]
+    assert (folder / "weights").read_text() == "second"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_the_checksum_is_that_of_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_equal_values_have_equal_checksums():
+    assert files.sha256_of({"a": 1, "b": [2]}) == files.sha256_of({"b": [2], "a": 1})
+    assert files.sha256_of({"a": 1}) != files.sha256_of({"a": 2})
+    assert files.sha256_of([]) == hashlib.sha256(b"[]").hexdigest()
+
+
+def test_walk_lists_files_only_sorted_by_their_path(tmp_path):
+    for name in ("b/x", "a-b", "a/z", "a/b/c"):
+        files.write_text(tmp_path / name, "")
+    (tmp_path / "empty").mkdir()
+    assert [p.relative_to(tmp_path).as_posix() for p in files.walk(tmp_path)] == [
+        "a-b",
+        "a/b/c",
+        "a/z",
+        "b/x",
+    ]
+
+
+def test_a_link_has_the_same_bytes_and_survives_its_source(tmp_path):
+    (tmp_path / "a").write_text("x")
+    files.link_or_copy(tmp_path / "a", tmp_path / "deep/b")
+    (tmp_path / "a").unlink()
+    assert (tmp_path / "deep/b").read_text() == "x"
