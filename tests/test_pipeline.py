@@ -10,8 +10,14 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, ResourceSettings
 
 from conftest import ROOT
+from imports import closure
 from sotaque import settings, stages, yaml_file
 
+# What shapes no byte of a result: values reach the seals as parameters.
+HOUSE = {
+    *("__init__.py", "errors.py", "files.py", "progress.py", "seal.py", "settings.py", "stages.py"),
+    *("training/tracking.py", "yaml_file.py"),
+}
 REMEDY = "change the Snakefile's rules, dvc.yaml and src/sotaque/stages.py together"
 
 
@@ -115,6 +121,17 @@ def test_the_code_of_every_stage_is_there(jobs):
             assert (ROOT / "src/sotaque" / name).exists(), (
                 f"{job.stage.word} names {name}, which is not there"
             )
+
+
+@pytest.mark.parametrize("word", stages.STAGES)
+def test_the_code_of_a_stage_holds_all_that_it_imports(word):
+    stage = stages.STAGES[word]
+    name = "/".join(stage.module.split(".")[1:]) + ".py"
+    used = {path for path in closure(name) if path not in HOUSE}
+    missing = {path for path in used if not any(path == c or path.startswith(f"{c}/") for c in stage.code)}
+    assert not missing, (
+        f"{word} imports {sorted(missing)}, which its code in stages.py does not name; {REMEDY}"
+    )
 
 
 def test_the_shards_of_dvc_are_those_of_the_parameters():

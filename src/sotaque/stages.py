@@ -50,8 +50,14 @@ class Stage:
         return Path(f"{out}{self.parts[0]}").with_suffix(".seal.json")
 
 
-COMMON = ("settings.py", "manifest.py")
-SPEECH = ("backends", "model_spec.py", "audio.py")
+SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "manifest.py")
+HEARING = (
+    *(
+        f"evaluation/{name}.py"
+        for name in ("context", "recognizer", "wer", "similarity", "synthesize", "bootstrap")
+    ),
+    "text.py",
+)
 MODEL = "workflow/models/{model}.yaml"
 BASE = "models/{model}/base"
 SPLITS = "data/splits"
@@ -65,7 +71,6 @@ STAGES = {
             module="sotaque.data.corpus",
             params=("seed", "corpus"),
             code=(
-                *COMMON,
                 "data/corpus.py",
                 "data/sentences.py",
                 "data/words.py",
@@ -83,7 +88,7 @@ STAGES = {
             "read a corpus of any known layout into manifests, with rejects and reasons",
             module="sotaque.data.ingest",
             params=("shards", "ingest"),
-            code=(*COMMON, "data/ingest.py", "data/layouts", "text.py", "audio.py"),
+            code=("data/ingest.py", "data/layouts", "text.py", "audio.py", "manifest.py"),
             reads={"corpus": "data/raw/{corpus}"},
             after=("corpus",),
             out="data/manifest",
@@ -94,7 +99,7 @@ STAGES = {
             module="sotaque.data.normalize",
             params=("normalize",),
             spec=("sample_rate_hz",),
-            code=(*COMMON, "data/normalize.py", "audio.py", "model_spec.py"),
+            code=("data/normalize.py", "audio.py", "manifest.py", "model_spec.py"),
             reads={"model": MODEL, "manifest": "data/manifest"},
             after=("ingest",),
             out="data/wav/{shard}",
@@ -105,7 +110,7 @@ STAGES = {
             "divide the utterances into train, val and test without leaks",
             module="sotaque.data.split",
             params=("seed", "shards", "split"),
-            code=(*COMMON, "data/split.py", "text.py"),
+            code=("data/split.py", "manifest.py", "text.py"),
             reads={"wav": "data/wav"},
             after=("normalize",),
             out=SPLITS,
@@ -116,7 +121,7 @@ STAGES = {
             module="sotaque.fetch",
             params=("fetch",),
             spec=("backend", "network", "codec", "asr"),
-            code=(*COMMON, "fetch.py", "model_spec.py"),
+            code=("fetch.py", "model_spec.py"),
             reads={"model": MODEL},
             after=(),
             out=BASE,
@@ -127,7 +132,7 @@ STAGES = {
             module="sotaque.data.tokenize",
             params=("tokenize",),
             spec=("backend",),
-            code=(*COMMON, *SPEECH, "data/tokenize.py"),
+            code=("data/tokenize.py", *SPEECH),
             reads={"model": MODEL, "wav": "data/wav/{shard}", "base": BASE},
             after=("normalize", "fetch"),
             out="data/tokens/{model}/{shard}",
@@ -140,7 +145,14 @@ STAGES = {
             module="sotaque.training.train",
             params=("seed", "lr", "epochs", "shards", "lora", "train"),
             spec=("backend", "lora_targets"),
-            code=(*COMMON, *SPEECH, "training", "data/tokenize.py"),
+            code=(
+                "training/train.py",
+                "training/lora.py",
+                "training/batching.py",
+                "training/checkpoint.py",
+                "data/tokenize.py",
+                *SPEECH,
+            ),
             reads={"model": MODEL, "splits": SPLITS, "tokens": "data/tokens/{model}", "base": BASE},
             after=("split", "tokenize", "fetch"),
             out="models/{model}/lora",
@@ -151,7 +163,7 @@ STAGES = {
             module="sotaque.training.select",
             params=("seed", "select", "targets", "synthesize", "evaluate"),
             spec=("backend", "generation"),
-            code=(*COMMON, *SPEECH, "training/select.py", "evaluation", "text.py"),
+            code=("training/select.py", "training/lora.py", "evaluation/curves.py", *HEARING, *SPEECH),
             reads={"model": MODEL, "splits": SPLITS, "base": BASE, "lora": "models/{model}/lora"},
             after=("split", "fetch", "train"),
             out="models/{model}/selected",
@@ -163,7 +175,7 @@ STAGES = {
             module="sotaque.training.merge",
             params=("merge",),
             spec=("backend",),
-            code=(*COMMON, *SPEECH, "training/merge.py", "training/lora.py"),
+            code=("training/merge.py", "training/lora.py", *SPEECH),
             reads={
                 "model": MODEL,
                 "base": BASE,
@@ -179,7 +191,7 @@ STAGES = {
             module="sotaque.evaluation.synthesize",
             params=("seed", "synthesize"),
             spec=("backend", "generation"),
-            code=(*COMMON, *SPEECH, "evaluation/synthesize.py"),
+            code=("evaluation/synthesize.py", *SPEECH),
             reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}"},
             after=("split", "fetch", "network"),
             out="results/{model}/wav/{system}",
@@ -191,7 +203,7 @@ STAGES = {
             module="sotaque.evaluation.evaluate",
             params=("seed", "evaluate"),
             spec=("backend", "generation"),
-            code=(*COMMON, *SPEECH, "evaluation", "text.py"),
+            code=("evaluation/evaluate.py", "evaluation/mos.py", "evaluation/speed.py", *HEARING, *SPEECH),
             reads={
                 "model": MODEL,
                 "splits": SPLITS,
@@ -210,7 +222,19 @@ STAGES = {
             module="sotaque.evaluation.report",
             params=("model", "seed", "lr", "epochs", "lora", "targets", "report", "ingest"),
             spec=("about", "weights_licence"),
-            code=(*COMMON, "evaluation/report.py", "evaluation/page", "model_spec.py"),
+            code=(
+                "evaluation/report.py",
+                "evaluation/page",
+                "evaluation/curves.py",
+                "evaluation/context.py",
+                "evaluation/recognizer.py",
+                "evaluation/wer.py",
+                "evaluation/bootstrap.py",
+                "text.py",
+                "audio.py",
+                "manifest.py",
+                "model_spec.py",
+            ),
             reads={
                 "model": MODEL,
                 "manifest": "data/manifest",
