@@ -24,11 +24,16 @@ class Loss:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One checkpoint as `select` heard it; step 0 is the base."""
+    """One checkpoint as `select` heard it; step 0 is the base.
+
+    duration_ratio: of what it said to the recordings. unstopped: share of clips that ran into the limit.
+    """
 
     step: int
     wer: float | None = None
     similarity: float | None = None
+    duration_ratio: float | None = None
+    unstopped: float | None = None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def collect(settings: Settings, results: dict[str, dict[str, Any]]) -> dict[str,
         name: {system: _figures(metrics, name) for system, metrics in results.items()} for name in names
     }
     targets = {
-        name: _verdict(name, getattr(settings.targets, name), systems["tuned"][name]) for name in TARGETS
+        name: verdict(name, getattr(settings.targets, name), systems["tuned"][name]) for name in TARGETS
     }
     return {"model": settings.model, "systems": systems, "targets": targets, "groups": groups}
 
@@ -77,7 +77,7 @@ def _figures(metrics: dict[str, Any], group: str = "") -> dict[str, Any]:
     return found
 
 
-def _verdict(name: str, target: float, value: float | None) -> dict[str, Any]:
+def verdict(name: str, target: float, value: float | None) -> dict[str, Any]:
     """Below the target for WER and RTF, above it for MOS and similarity; an unknown value does not pass."""
     if value is None:
         passed = False

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
 from sotaque.manifest import Utterance
 from sotaque.settings import Settings
 
+Item = TypeVar("Item")
+
 
 def score(context: Context) -> Scores:
     """Time the system on a few test texts, after one that is not counted. Recordings have no speed."""
@@ -27,9 +29,8 @@ def score(context: Context) -> Scores:
     chosen = hash_order(u for u in context.utterances if not u.group)[: context.settings.evaluate.speed_clips]
     if context.system == "reference" or not chosen:
         return Scores([], method)
-    say = _speaker_of(context)
-    say(chosen[0])
-    return Scores([context.row(u) | _timed(say, u) for u in chosen], method)
+    times = timed(_speaker_of(context), chosen)
+    return Scores([context.row(u) | row for u, row in zip(chosen, times, strict=True)], method)
 
 
 def _speaker_of(context: Context) -> Callable[[Utterance], float]:
@@ -47,10 +48,15 @@ def _speaker_of(context: Context) -> Callable[[Utterance], float]:
     return say
 
 
-def _timed(say: Callable[[Utterance], float], utterance: Utterance) -> dict[str, float]:
-    started = time.perf_counter()
-    audio_s = say(utterance)
-    return {"compute_s": time.perf_counter() - started, "audio_s": audio_s}
+def timed(say: Callable[[Item], float], items: Sequence[Item]) -> list[dict[str, float]]:
+    """Seconds that `say` takes for each item and seconds of audio it returns; the first one warms up."""
+    rows = []
+    for number, item in enumerate([*items[:1], *items]):
+        started = time.perf_counter()
+        audio_s = say(item)
+        if number:
+            rows.append({"compute_s": time.perf_counter() - started, "audio_s": audio_s})
+    return rows
 
 
 def hardware(device: torch.device) -> str:

@@ -1,8 +1,8 @@
 """Speak the test texts with one system: reference, codec, base or tuned.
 
 Every test utterance has a row in clips.jsonl; one that comes out without sound has no WAV there, and the
-metrics count it as wrong. Each WAV is scaled to the loudness of its recording, so that neither a listener
-nor a metric mistakes louder for better.
+metrics count it as wrong. Each WAV is scaled to the loudness of its recording: listeners take louder for
+better, and half the level alone moves a speaker embedding by 0.05.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Page:
             "spectrogram_top_khz": spectrogram.TOP_HZ // 1000,
             "sorts": _sorts(self.metrics["systems"]),
             "charts": self._charts(),
-            "selection_text": self.selection.reason,
+            "selection": self.selection,
             "parts": [_part(name, utterances) for name, utterances in parts.items()],
             "rejects": _rejects(self.manifest, recordings, self.settings.shards),
             "method": words.method(self.settings, self.spec, self.results["tuned"]),

@@ -38,10 +38,8 @@ def difference(results: dict[str, dict[str, Any]], settings: Settings) -> str:
         return ""
     samples, seed = settings.evaluate.bootstrap_samples, settings.seed
     low, high = bootstrap.difference_interval(first, second, words, samples, seed)
-    return (
-        f"Tuned minus base, paired over the same {len(shared)} texts: WER {value:+.3f} "
-        f"(95 % {low:+.3f} to {high:+.3f})."
-    )
+    said = f"WER {value:+.3f} (95 % {low:+.3f} to {high:+.3f})".replace("-", "−")
+    return f"Tuned minus base, paired over the same {len(shared)} texts: {said}."
 
 
 def similarity_levels(level: dict[str, Any]) -> str:

@@ -1,0 +1,50 @@
+"""Predicted MOS: the numbers of the upstream package, order under noise, and clips without sound."""
+
+import numpy as np
+import pytest
+
+import spoken
+from sotaque import audio
+from sotaque.evaluation import mos
+from sotaque.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return mos.OpinionPredictor()
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return audio.resample(spoken.wave(spoken.TEXTS[0], "pt-br+f1"), spoken.RATE_HZ, 16_000)
+
+
+def test_same_numbers_as_the_upstream_function(predictor, speech):
+    from speechmos import dnsmos
+
+    theirs = dnsmos.run(speech, 16_000)
+    ours = predictor.predict(speech, 16_000)
+    assert ours == pytest.approx({name: float(theirs[key]) for name, key in mos.NAMES.items()}, abs=1e-4)
+    assert ours == predictor.predict(speech, 16_000)
+
+
+def test_noise_lowers_the_score(predictor, speech):
+    noise = np.random.default_rng(0).normal(0, 0.1, len(speech)).astype(np.float32)
+    clean, noisy = predictor.predict(speech, 16_000), predictor.predict(speech + noise, 16_000)
+    assert noisy["mos"] < clean["mos"] - 0.3
+    assert noisy["bak"] < clean["bak"] - 0.5
+
+
+def test_samples_beyond_full_scale_are_clipped_not_refused(predictor, speech):
+    assert 1 <= predictor.predict(speech * 20, 16_000)["mos"] <= 5
+
+
+def test_clips_without_sound_have_no_score_and_are_counted(workplace):
+    test = [spoken.utterance(f"t{i}", text) for i, text in enumerate(spoken.TEXTS[:2])]
+    audio.write(workplace / "wav/tuned/t0.wav", spoken.wave(spoken.TEXTS[0], "pt-br+f1"), 24_000)
+    scores = mos.score(spoken.context(test, []))
+    assert [row["status"] for row in scores.rows] == ["ok", "failed"]
+    assert scores.rows[1]["mos"] is None
+    summary = mos.summarize(scores.rows, Settings())
+    assert summary["mos"] == scores.rows[0]["mos"]
+    assert mos.summarize(scores.rows[1:], Settings())["mos"] is None

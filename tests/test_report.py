@@ -1,0 +1,315 @@
+"""The page and metrics.json: figures copied and judged rightly, every clip's sound whole, all text inert."""
+
+import base64
+import csv
+import dataclasses
+import hashlib
+import html.parser
+import io
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import spoken
+from sotaque import audio, files, manifest
+from sotaque.errors import InputError
+from sotaque.evaluation import curves, report, wer
+from sotaque.evaluation.page import charts, clips, spectrogram
+from sotaque.manifest import Reject
+from sotaque.settings import Report, Settings
+
+EVIL = '<script>document.title="pwned"</script><img src=x onerror=alert(1)> "&\''
+SYSTEMS = ("reference", "codec", "base", "tuned")
+HEARD = {"reference": 0, "codec": 1, "base": 3, "tuned": 2}  # words heard wrongly in each text
+
+
+def rows_of(test, system, metric):
+    for number, u in enumerate(test):
+        failed = system == "base" and number == 0
+        start = {"id": u.id, "group": u.group, "status": "failed" if failed else "ok"}
+        if metric == "wer":
+            words = u.text.split()
+            wrong = min(HEARD[system], len(words))
+            said = "" if failed else " ".join(words[: len(words) - wrong] + ["ruído"] * wrong)
+            yield start | wer._as_row(wer.utterance_errors(u.text, said, "pt"))
+        elif metric == "mos":
+            yield start | dict.fromkeys(("mos", "sig", "bak", "p808"), None if failed else 2.0 + number / 10)
+        elif metric == "similarity":
+            yield start | {"similarity": None if failed else 0.9, "other_speakers": None}
+
+
+KEYS = set(["wer", "wer_low", "wer_high", "cer", "mos", "similarity", "rtf", "clips", "failed"])
+METHODS = {
+    "wer": {"asr": "tiny.pt", "decode": "greedy", "normalizer": {"pt": "basic"}},
+    "mos": {"predictor": "DNSMOS", "over": "clips with sound"},
+    "similarity": {"encoder": "Resemblyzer", "reference_clips": 10, "over": "clips with a voice"},
+    "speed": {"batch_clips": 1, "threads": 1, "hardware": "a <fast> computer"},
+}
+
+
+def write_results(test):
+    """The JSON of every system and metric as evaluate writes it, with errors counted by hand."""
+    for system in SYSTEMS:
+        for metric in ("wer", "mos", "similarity"):
+            module = __import__(f"sotaque.evaluation.{metric}", fromlist=["summarize"])
+            rows = list(rows_of(test, system, metric))
+
+            def summary(group, rows=rows, module=module):
+                mine = [row for row in rows if row["group"] == group]
+                counts = {"clips": len(mine), "failed": sum(row["status"] == "failed" for row in mine)}
+                return module.summarize(mine, Settings()) | counts
+
+            value = {"system": system, "metric": metric, "method": METHODS[metric], "summary": summary(""),
+                     "groups": {"novel-words": summary("novel-words")}, "rows": rows}  # fmt: skip
+            files.write_json(Path(f"results/micro/{system}/{metric}.json"), value)
+        rtf = {"rtf": None if system == "reference" else 0.5, "clips": 4, "failed": 0}
+        value = {"system": system, "metric": "speed", "method": METHODS["speed"], "summary": rtf,
+                 "groups": {}, "rows": []}  # fmt: skip
+        files.write_json(Path(f"results/micro/{system}/speed.json"), value)
+
+
+@pytest.fixture
+def tree(workplace):
+    test = [spoken.utterance(f"t{i}", text) for i, text in enumerate(spoken.TEXTS[:3])]
+    test[1] = dataclasses.replace(test[1], text=f"{EVIL} {test[1].text}")
+    test.append(spoken.utterance("novel", spoken.TEXTS[3], group="novel-words"))
+    spoken.splits(test, [spoken.utterance("train", spoken.TEXTS[3])])
+    for system in SYSTEMS:
+        for number, u in enumerate(test):
+            if not (system == "base" and number == 0):
+                samples, rate_hz = audio.read(Path(u.audio))
+                audio.write(Path(f"results/micro/wav/{system}/{u.id}.wav"), samples, rate_hz)
+    rejects = [Reject("x1", "x1.wav", "ingest", "truncated", f"says {EVIL}"),
+               Reject("x2", "x2.wav", "ingest", "truncated", "cut")]  # fmt: skip
+    manifest.write(Path("data/manifest/rejects.jsonl"), rejects)
+    manifest.write(
+        Path("data/wav/00/rejects.jsonl"), [Reject("x3", "x3.wav", "normalize", "too-short", "0.1 s")]
+    )
+    write_results(test)
+    history = "step,train_loss_nats,val_loss_nats,lr,tokens\n0,,4.0,0.0,0\n1,3.5,,0.1,10\n2,3.0,2.5,0.1,20\n"
+    files.write_text(Path("models/micro/lora/history.csv"), history)
+    candidates = [{"step": 0, "wer": 0.5, "similarity": 0.4, "score": -0.1},
+                  {"step": 2, "wer": 0.1, "similarity": None, "score": 0.1}]  # fmt: skip
+    files.write_json(Path("models/micro/selected.json"),
+                     {"step": 2, "reason": "step 2 is the earliest", "candidates": candidates})  # fmt: skip
+    return workplace
+
+
+def run(settings: Settings = Settings(), out: str = "results/micro"):  # noqa: B008 - frozen
+    figures = report.run(
+        settings, model=Path("workflow/models/micro.yaml"), manifest=Path("data/manifest"),
+        splits=Path("data/splits"), base=spoken.BASE, lora=Path("models/micro/lora"),
+        selected=Path("models/micro/selected.json"), results=Path("results/micro"), out=Path(out),
+    )  # fmt: skip
+    return figures, files.read_json(Path(out) / "metrics.json"), (Path(out) / "report.html").read_text()
+
+
+class Reader(html.parser.HTMLParser):
+    """What a browser would make of the page: elements with their attributes, and the text outside scripts."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.elements, self.text, self._inside = [], [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if not self._inside:
+            self.text.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_metrics_have_exactly_the_promised_keys_and_the_right_figures(tree):
+    figures, metrics, _ = run()
+    assert set(metrics) == {"model", "systems", "targets", "groups"}
+    assert tuple(sorted(metrics["systems"])) == tuple(sorted(SYSTEMS))
+    for row in metrics["systems"].values():
+        assert set(row) == KEYS
+    assert metrics["systems"]["reference"]["wer"] == 0.0
+    assert metrics["systems"]["reference"]["rtf"] is None
+    assert metrics["systems"]["base"]["failed"] == 1
+    tuned = files.read_json(Path("results/micro/tuned/wer.json"))["rows"]
+    words = sum(row["words"] for row in tuned if row["group"] == "")
+    assert metrics["systems"]["tuned"]["wer"] == pytest.approx(3 * HEARD["tuned"] / words)
+    assert metrics["groups"]["novel-words"]["tuned"]["clips"] == 1
+    assert metrics["groups"]["novel-words"]["tuned"]["rtf"] is None
+    assert figures["tuned_wer"] == metrics["systems"]["tuned"]["wer"]
+    assert figures["targets_met"] == 2  # similarity 0.9 > 0.85 and rtf 0.5 < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "value", "passed"),
+    [("wer", 0.15, 0.14, True), ("wer", 0.15, 0.15, False), ("mos", 3.5, 3.6, True), ("mos", 3.5, 3.5, False),
+     ("similarity", 0.85, 0.8, False), ("rtf", 1.0, 0.9, True), ("rtf", 1.0, None, False)],
+)  # fmt: skip
+def test_verdicts(name, target, value, passed):
+    assert report.verdict(name, target, value) == {"target": target, "value": value, "pass": passed}
+
+
+def test_text_of_others_is_inert(tree):
+    _, _, page = run()
+    reader = Reader(page)
+    assert EVIL in "".join(reader.text), "the text is shown as it is"
+    assert len(reader.of("script")) == 1
+    assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
+    assert all(image["src"].startswith("data:image/png;base64,") for image in reader.of("img"))
+    policy = next(m["content"] for m in reader.of("meta") if m.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_page_needs_nothing_from_outside(tree):
+    _, _, page = run()
+    reader = Reader(page)
+    for _, attributes in reader.elements:
+        for name in ("src", "href", "action", "data", "srcset", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_players_hold_the_samples_of_the_wavs(tree):
+    _, _, page = run()
+    players = {a["aria-label"]: a["src"] for a in Reader(page).of("audio")}
+    assert len(players) == 4 * 4 - 1, "the base never said t0"
+    prefix = "data:audio/flac;base64,"
+    source = players[f"tuned: {spoken.TEXTS[2]}"]
+    samples, rate_hz = soundfile.read(
+        io.BytesIO(base64.b64decode(source.removeprefix(prefix))), dtype="int16"
+    )
+    expected, expected_hz = soundfile.read("results/micro/wav/tuned/t2.wav", dtype="int16")
+    assert rate_hz == expected_hz
+    assert np.array_equal(samples, expected)
+
+
+def test_page_and_curves_are_the_same_twice(tree):
+    run()
+    names = ("report.html", "metrics.json", "plots/loss.csv", "plots/selection.csv")
+    first = [(tree / "results/micro" / name).read_bytes() for name in names]
+    run()
+    assert first == [(tree / "results/micro" / name).read_bytes() for name in names]
+    assert str(tree).encode() not in b"".join(first)
+
+
+def test_curves_for_dvc(tree):
+    run()
+    loss = list(csv.DictReader(Path("results/micro/plots/loss.csv").read_text().splitlines()))
+    assert loss[0] == {"step": "0", "train_nats": "", "val_nats": "4.0"}
+    assert loss[2] == {"step": "2", "train_nats": "3.0", "val_nats": "2.5"}
+    chosen = list(csv.DictReader(Path("results/micro/plots/selection.csv").read_text().splitlines()))
+    assert [row["wer"] for row in chosen] == ["0.5", "0.1"]
+    assert chosen[1]["similarity"] == ""
+
+
+def test_rejects_of_both_stages_are_counted(tree):
+    text = " ".join(" ".join(Reader(run()[2]).text).split())
+    assert "truncated 2 x1: says" in text
+    assert "too-short 1 x3: 0.1 s" in text
+
+
+def test_missing_pieces_are_named(tree):
+    (tree / "results/micro/base/mos.json").unlink()
+    with pytest.raises(InputError, match=r"results/micro/base/mos\.json"):
+        run()
+    with pytest.raises(InputError, match=r"history\.csv.*run sotaque train"):
+        curves.read_losses(tree)
+    files.write_json(tree / "selected.json", {"step": 3})
+    with pytest.raises(InputError, match=r"selected\.json.*candidates"):
+        curves.read_selection(tree / "selected.json")
+
+
+def test_few_clips_are_the_worst_then_a_sample(tree):
+    utterances = [dataclasses.replace(manifest.read(Path("data/splits/test.jsonl"))[0], id=f"u{i:02d}")
+                  for i in range(40)]  # fmt: skip
+    scores = {u.id: {"wer": number / 40, "similarity": 0.5} for number, u in enumerate(utterances)}
+    chosen = [u.id for u in clips.choose(utterances, scores, 15)]
+    assert chosen[:10] == [f"u{i:02d}" for i in range(39, 29, -1)]
+    assert len(chosen) == 15
+    assert [scores[i]["wer"] for i in chosen] == sorted((scores[i]["wer"] for i in chosen), reverse=True)
+    assert [u.id for u in clips.choose(utterances, scores, 3)] == ["u39", "u38", "u37"]
+    _, _, page = run(dataclasses.replace(Settings(), report=Report(clips=2)))
+    assert len(Reader(page).of("audio")) in (7, 8)
+
+
+def test_words_are_marked():
+    assert clips.compare("o gato dorme bem", "o rato dorme") == [
+        ("o", "right"), ("rato", "wrong"), ("dorme", "right"), ("bem", "missing"),
+    ]  # fmt: skip
+    assert clips.compare("o gato", "") == []
+
+
+def decode_png(content: bytes) -> np.ndarray:
+    """A PNG of 4-bit indices and unfiltered lines, read by the standard's own rules."""
+    width, height = struct.unpack(">II", content[16:24])
+    position, body = 8, b""
+    while position < len(content):
+        length, name = struct.unpack(">I4s", content[position : position + 8])
+        chunk = content[position + 8 : position + 8 + length]
+        [checksum] = struct.unpack(">I", content[position + 8 + length : position + 12 + length])
+        assert checksum == zlib.crc32(name + chunk)
+        body += chunk if name == b"IDAT" else b""
+        position += 12 + length
+    lines = np.frombuffer(zlib.decompress(body), np.uint8).reshape(height, -1)
+    assert not lines[:, 0].any()
+    return np.stack([lines[:, 1:] >> 4, lines[:, 1:] & 15], axis=2).reshape(height, -1)[:, :width]
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 124])
+def test_png_round_trip(width):
+    picture = np.random.default_rng(width).integers(0, 16, (spectrogram.ROWS, width), dtype=np.uint8)
+    assert np.array_equal(decode_png(spectrogram.png(picture)), picture)
+
+
+@pytest.mark.parametrize("frequency_hz", [500, 2000, 6000])
+def test_a_tone_lights_its_own_row(frequency_hz):
+    time_s = np.arange(24_000) / 24_000
+    picture = spectrogram.levels(np.sin(2 * np.pi * frequency_hz * time_s), 24_000)
+    brightest = spectrogram.ROWS - 1 - picture[:, 25].argmax()
+    assert abs((brightest + 0.5) / spectrogram.ROWS * spectrogram.TOP_HZ - frequency_hz) < 170
+    assert picture.shape[1] == pytest.approx(1.0 / spectrogram.COLUMN_S, abs=2)
+
+
+def test_silence_is_a_picture_too():
+    assert not spectrogram.levels(np.zeros(5000), 24_000).any()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0, 600, [0, 200, 400, 600]), (1.3, 4.9, [1, 2, 3, 4, 5]),
+     (3, 3, [3, 3.2, 3.4, 3.6, 3.8, 4])],
+)  # fmt: skip
+def test_ticks(low, high, expected):
+    assert charts.ticks(low, high) == pytest.approx(expected)
+
+
+def test_chart_puts_points_where_they_belong():
+    drawn = charts.line_chart("a < b", "x", "y", [charts.Series("one", [(0, 0), (10, 1)], 0)])
+    points = re.search(r'points="([^"]+)"', drawn)[1].split()
+    bottom, top = charts.HEIGHT - charts.BOTTOM, charts.TOP
+    corners = [(charts.LEFT, bottom), (charts.WIDTH - charts.RIGHT, top)]
+    assert [tuple(map(float, point.split(","))) for point in points] == corners
+    assert "a &lt; b" in drawn
+    assert charts.line_chart("empty", "x", "y", [charts.Series("none", [], 0)]) == ""
+
+
+def test_long_curves_are_thinned_to_means():
+    points = [(float(i), float(i % 2)) for i in range(1000)]
+    thin = charts.thinned(points)
+    assert len(thin) == 200
+    assert thin[0] == (2.0, pytest.approx(0.4))
+    assert charts.thinned(points[:150]) == points[:150]

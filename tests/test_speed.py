@@ -1,0 +1,59 @@
+"""Real-time factor: what is timed, what is counted, and what has none."""
+
+import dataclasses
+
+import pytest
+
+import spoken
+import tiny
+from sotaque import model_spec
+from sotaque.evaluation import speed
+from sotaque.settings import Evaluate, Settings
+
+
+@pytest.fixture
+def context(workplace):
+    tiny.base(spoken.BASE, tiny.SMALL)
+    tiny.network(spoken.MERGED, tiny.SMALL, seed=1)
+    test = [spoken.utterance(f"t{i}", text) for i, text in enumerate(spoken.TEXTS)]
+    test.append(spoken.utterance("novel", "A jabuticaba sumiu.", group="novel-words"))
+    spoken.short_generation(max_s=0.1)
+    wanted = dataclasses.replace(Settings(), evaluate=Evaluate(speed_clips=2))
+    return spoken.context(test, [], "tuned", spec=model_spec.read("micro"), settings=wanted)
+
+
+def test_rtf_is_all_computing_over_all_audio():
+    rows = [{"compute_s": 1.0, "audio_s": 4.0}, {"compute_s": 2.0, "audio_s": 2.0}]
+    assert speed.summarize(rows, Settings())["rtf"] == pytest.approx(0.5)
+    assert speed.summarize([], Settings())["rtf"] is None
+    assert speed.summarize([{"compute_s": 1.0, "audio_s": 0.0}], Settings())["rtf"] is None
+
+
+def test_recordings_have_no_speed(context):
+    scores = speed.score(dataclasses.replace(context, system="reference"))
+    assert scores.rows == []
+    assert speed.summarize(scores.rows, Settings())["rtf"] is None
+
+
+@pytest.mark.parametrize("system", ["codec", "base", "tuned"])
+def test_a_few_headline_clips_are_timed(context, system):
+    scores = speed.score(dataclasses.replace(context, system=system))
+    assert len(scores.rows) == 2
+    assert all(row["compute_s"] > 0 and row["group"] == "" for row in scores.rows)
+    assert scores.method["threads"] == 1
+    assert scores.method["hardware"]
+
+
+def test_codec_audio_is_as_long_as_the_recordings(context):
+    scores = speed.score(dataclasses.replace(context, system="codec"))
+    durations = {u.id: u.duration_s for u in context.utterances}
+    for row in scores.rows:
+        assert row["audio_s"] == pytest.approx(durations[row["id"]])
+
+
+def test_the_first_item_is_said_once_more_for_warming_up():
+    said = []
+    rows = speed.timed(lambda item: said.append(item) or 2.0, ["a", "b"])
+    assert said == ["a", "a", "b"]
+    assert [row["audio_s"] for row in rows] == [2.0, 2.0]
+    assert speed.timed(lambda item: said.append(item) or 2.0, []) == []

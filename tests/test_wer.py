@@ -1,0 +1,179 @@
+"""Error rates that can be counted by hand, their intervals, and the ASR behind them."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import spoken
+from sotaque import audio
+from sotaque.errors import InputError, ModelError
+from sotaque.evaluation import bootstrap, recognizer, wer
+from sotaque.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "substitutions", "deletions", "insertions", "words", "cer"),
+    [
+        ("um dois três", "um dois três", 0, 0, 0, 3, 0 / 12),
+        ("um dois três", "um dez três", 1, 0, 0, 3, 3 / 12),  # dois -> dez: two substituted, one deleted
+        ("um dois três", "um três", 0, 1, 0, 3, 5 / 12),
+        ("um dois três", "um dois dois três", 0, 0, 1, 3, 5 / 12),
+        ("um dois três", "", 0, 3, 0, 3, 12 / 12),
+        ("Um, dois... TRÊS!", "um dois três", 0, 0, 0, 3, 0 / 12),  # what the normaliser removes is no error
+        ("não", "nao", 1, 0, 0, 1, 1 / 3),  # accents are letters
+    ],
+)
+def test_errors_counted_by_hand(reference, hypothesis, substitutions, deletions, insertions, words, cer):
+    found = wer.utterance_errors(reference, hypothesis, "pt")
+    assert (found.substitutions, found.deletions, found.insertions, found.words) == (
+        substitutions, deletions, insertions, words,
+    )  # fmt: skip
+    assert found.character_errors / found.characters == pytest.approx(cer)
+
+
+def test_arabic_passes_its_own_normaliser():
+    found = wer.utterance_errors("أَهْلًا", "اهلا", "ar")
+    assert found.word_errors == 0
+    with pytest.raises(InputError, match="'xx'"):
+        wer.utterance_errors("a", "a", "xx")
+
+
+def test_corpus_rate_is_the_ratio_of_sums_and_not_the_mean_of_rates():
+    rates = wer.error_rates(["um", "a b c d e f g h i"], ["dois", "a b c d e f g h i"], ["pt", "pt"])
+    assert rates.wer == pytest.approx(1 / 10)
+    assert wer.error_rates([], [], []).wer is None
+
+
+def exact_interval(errors, words):
+    """All n^n resamples of a corpus, equally likely, written out."""
+    draws = [
+        sum(errors[i] for i in chosen) / sum(words[i] for i in chosen)
+        for chosen in itertools.product(range(len(errors)), repeat=len(errors))
+    ]
+    return np.quantile(draws, [0.025, 0.975])
+
+
+def test_bootstrap_agrees_with_all_resamples_written_out():
+    errors, words = [0, 1, 4, 2], [3, 5, 6, 2]
+    low, high = bootstrap.interval(errors, words, samples=20_000, seed=1)
+    assert (low, high) == pytest.approx(tuple(exact_interval(errors, words)), abs=0.02)
+
+
+def test_bootstrap_is_a_function_of_its_seed():
+    values = np.sqrt(np.arange(1, 12))
+    first = bootstrap.interval(values, np.ones(11), 200, seed=1)
+    assert first == bootstrap.interval(values, np.ones(11), 200, seed=1)
+    assert first != bootstrap.interval(values, np.ones(11), 200, seed=2)
+
+
+def test_paired_difference_of_a_constant_gap_has_no_width():
+    """Two systems that differ by one error on every text: separately uncertain, their difference is not."""
+    base, words = [1, 9, 3, 7, 5], [10] * 5
+    tuned = [e - 1 for e in base]
+    low, high = bootstrap.difference_interval(tuned, base, words, 500, 0)
+    assert low == high == pytest.approx(-0.1)
+    alone = bootstrap.interval(base, words, 500, 0)
+    assert alone[1] - alone[0] > 0.1
+
+
+def test_nothing_to_divide_by_has_no_rate():
+    assert bootstrap.ratio([], []) is None
+    assert bootstrap.interval([], [], 100, 0) == (None, None)
+
+
+@pytest.fixture(scope="module")
+def asr(tmp_path_factory):
+    import torch
+
+    torch.set_num_threads(1)
+    folder = spoken.whisper(tmp_path_factory.mktemp("base") / "asr")
+    return recognizer.Recognizer(folder, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def waves():
+    made = [audio.resample(spoken.wave(t, "pt-br+f1"), spoken.RATE_HZ, 16_000) for t in spoken.TEXTS]
+    return [*made, np.tile(made[0], 4), np.zeros(0, np.float32)]
+
+
+def test_recognizer_hears_in_a_batch_what_it_hears_alone(asr, waves):
+    together = asr.transcribe(waves, 16_000, "pt")
+    alone = [asr.transcribe([wave], 16_000, "pt")[0] for wave in waves]
+    assert together == alone
+    assert together[-1] == ""
+    assert any(together), "the tiny whisper says nothing, so this test could not fail"
+
+
+def test_recognizer_agrees_with_whisper_own_decode(asr, waves):
+    import whisper
+
+    mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(waves[0]), 80)
+    options = whisper.DecodingOptions(
+        language="pt", without_timestamps=True, fp16=False, sample_len=recognizer.token_limit(2.0)
+    )
+    assert asr.transcribe(waves[:1], 16_000, "pt") == [whisper.decode(asr.model, mel, options).text.strip()]
+
+
+def test_recognizer_resamples(asr, waves):
+    import soxr
+
+    at_24k = soxr.resample(waves[0], 16_000, 24_000)
+    back = soxr.resample(at_24k, 24_000, 16_000)
+    assert asr.transcribe([at_24k], 24_000, "pt") == asr.transcribe([back], 16_000, "pt")
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "tokens"), [(0.0, 100), (0.4, 100), (5.0, 100), (5.1, 200), (30.0, 600)]
+)
+def test_token_limit_grows_in_steps(duration_s, tokens):
+    assert recognizer.token_limit(duration_s) == tokens
+
+
+def test_a_looping_asr_stops_at_the_limit(asr, waves):
+    """The random whisper never ends by itself; the decoder's own limit of 224 would hold it much longer."""
+    from whisper.tokenizer import get_tokenizer
+
+    [text] = asr.transcribe(waves[:1], 16_000, "pt")
+    tokens = get_tokenizer(True, language="pt", task="transcribe").encode(text)
+    assert 0 < len(tokens) <= recognizer.token_limit(2.0) * 1.2
+
+
+def test_recognizer_refuses_what_is_no_checkpoint(tmp_path):
+    import torch
+
+    with pytest.raises(ModelError, match=r"expected one whisper checkpoint .* found none"):
+        recognizer.Recognizer(tmp_path, torch.device("cpu"))
+    (tmp_path / "a.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ModelError, match=r"a\.pt: not a checkpoint of openai-whisper"):
+        recognizer.Recognizer(tmp_path, torch.device("cpu"))
+    (tmp_path / "b.pt").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"found a\.pt, b\.pt"):
+        recognizer.Recognizer(tmp_path, torch.device("cpu"))
+
+
+def test_recognizer_refuses_a_language_whisper_does_not_have(asr):
+    with pytest.raises(ModelError, match="'xx'"):
+        asr.transcribe([], 16_000, "xx")
+
+
+def test_a_missing_and_a_silent_clip_count_as_wholly_wrong(workplace):
+    spoken.whisper(workplace / "models/micro/base/asr")
+    test = [spoken.utterance(f"t{i}", text) for i, text in enumerate(spoken.TEXTS)]
+    (workplace / "wav/tuned").mkdir(parents=True)
+    audio.write(workplace / "wav/tuned/t1.wav", np.zeros(24_000, np.float32), 24_000)
+    (workplace / "wav/tuned/t2.wav").write_bytes(b"")
+    scores = wer.score(spoken.context(test, []))
+    assert [row["status"] for row in scores.rows] == ["failed"] * 4
+    assert [row["wer"] for row in scores.rows] == [1.0] * 4
+    summary = wer.summarize(scores.rows, Settings())
+    assert summary == {"wer": 1.0, "wer_low": 1.0, "wer_high": 1.0, "cer": 1.0}
+    assert scores.method["normalizer"] == {"pt": "basic"}
+
+
+def test_a_damaged_clip_stops_by_name(workplace):
+    test = [spoken.utterance("t0", spoken.TEXTS[0])]
+    (workplace / "wav/tuned").mkdir(parents=True)
+    (workplace / "wav/tuned/t0.wav").write_bytes((workplace / "data/wav/00/t0.wav").read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"wav/tuned/t0\.wav: truncated"):
+        spoken.context(test, []).wave(test[0])
