@@ -104,32 +104,38 @@ def wave(seconds: float, seed: int) -> np.ndarray:
     return (0.2 * rng.normal(size=len(time_s)) * np.sin(2 * np.pi * 3 * time_s)).astype(np.float32)
 
 
+def settings(epochs: int = 2) -> Settings:
+    """params.yaml of the tiny world: 3 steps an epoch."""
+    return Settings(
+        model="tiny", seed=7, lr=1e-2, epochs=epochs, shards=2, lora=Lora(rank=4, alpha=8, dropout=0.1),
+        train=Train(batch_clips=2, accumulate=2, save_every_steps=2), tracking=Tracking(enabled=False),
+    )  # fmt: skip
+
+
 def world(train: int = 12, val: int = 3) -> Settings:
     """A working folder (the current one) where everything before `train` is done, with the SMALL layout."""
     Path("workflow/models").mkdir(parents=True, exist_ok=True)
     Path("workflow/models/tiny.yaml").write_text(SPEC)
     base(Path("models/tiny/base"), SMALL)
-    settings = Settings(
-        model="tiny", seed=7, lr=1e-2, epochs=2, shards=2, lora=Lora(rank=4, alpha=8, dropout=0.1),
-        train=Train(batch_clips=2, accumulate=2, save_every_steps=2), tracking=Tracking(enabled=False),
-    )  # fmt: skip
-    made = [clip(i, settings) for i in range(train + val)]
+    tokenize.codec_sha256.cache_clear()
+    made = [clip(i, settings()) for i in range(train + val)]
+    made = [clip(i, settings()) for i in range(train + val)]
     manifest.write(Path("data/splits/train.jsonl"), made[:train])
     manifest.write(Path("data/splits/val.jsonl"), made[train:])
-    for shard in manifest.shard_names(settings.shards):
+    for shard in manifest.shard_names(settings().shards):
         folder = Path("data/wav") / shard
         manifest.write(folder / "manifest.jsonl", [u for u in made if Path(u.audio).parent == folder])
         tokenize.run(
-            settings, model=Path("workflow/models/tiny.yaml"), wav=folder, base=Path("models/tiny/base"),
+            settings(), model=Path("workflow/models/tiny.yaml"), wav=folder, base=Path("models/tiny/base"),
             out=Path("data/tokens/tiny") / shard, shard=shard,
         )  # fmt: skip
-    return settings
+    return settings()
 
 
-def clip(number: int, settings: Settings) -> Utterance:
+def clip(number: int, chosen: Settings) -> Utterance:
     """An utterance whose WAV lies where normalize would have put it."""
     name = f"clip-{number:03d}"
-    path = Path("data/wav") / manifest.shard_of(name, settings.shards) / f"{name}.wav"
+    path = Path("data/wav") / manifest.shard_of(name, chosen.shards) / f"{name}.wav"
     samples = wave(0.05 + 0.01 * (number % 5), number)
     audio.write(path, samples, RATE_HZ)
     return Utterance(name, path.as_posix(), f"frase {number}", "ana", "pt", duration_s=len(samples) / RATE_HZ)

@@ -14,6 +14,7 @@ from sotaque.settings import Settings
 from sotaque.training import lora as adapters
 
 STORAGE_ROUNDING = 2**-8
+PROBE_FRAMES = 16
 PROBE = Prompt("one two three four five", "speaker")
 
 
@@ -80,7 +81,7 @@ def _check_weights(merged: torch.nn.Module, reloaded: torch.nn.Module, out: Path
 
 def _probe(backend: Backend, network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A sequence that the adapted network speaks itself, with labels everywhere."""
-    [spoken] = backend.generate(network, [PROBE], Generation(max_s=2.0), [0])
+    [spoken] = backend.generate(network, [PROBE], Generation(max_s=PROBE_FRAMES / backend.frame_rate_hz), [0])
     return backend.collate([backend.example(PROBE, spoken.codes, mask_prompt=False)])
 
 

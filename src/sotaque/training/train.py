@@ -255,6 +255,7 @@ def _publish(scratch: Scratch, progress: Progress, skipped: Sequence[Any], out: 
     with files.atomic_folder(out) as folder:
         for step in progress.saved:
             shutil.copytree(scratch.adapter(step), folder / lora.step_name(step))
-        lines = [json.dumps(row, allow_nan=False) for row in progress.history]
+        rows = [{name: row[name] for name in LOSSES} for row in progress.history]
+        lines = [json.dumps(row, allow_nan=False) for row in rows]
         files.write_text(folder / "losses.jsonl", "".join(line + "\n" for line in lines))
         manifest.write(folder / "skipped.jsonl", skipped)

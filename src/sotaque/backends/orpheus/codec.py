@@ -83,7 +83,7 @@ def read_config(folder: Path) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         strides = list(config["vq_strides"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: not a SNAC configuration ({type(error).__name__}: {error}); "
             "put the config.json of hubertsiuzdak/snac_24khz there"

@@ -1,0 +1,133 @@
+"""Merging the selected adapter: what is written loads like the base and answers like the adapter."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny
+from sotaque import backends, files
+from sotaque.errors import ModelError
+from sotaque.settings import Lora
+from sotaque.training import lora, merge
+
+CPU = torch.device("cpu")
+BASE, LORA, OUT = Path("models/tiny/base"), Path("models/tiny/lora"), Path("models/tiny/merged")
+TARGETS = ("q_proj", "v_proj", "down_proj")
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """A base and the adapters of steps 2 and 4, neither trained by the loop."""
+    monkeypatch.chdir(tmp_path)
+    Path("workflow/models").mkdir(parents=True)
+    Path("workflow/models/tiny.yaml").write_text(tiny.SPEC)
+    tiny.base(BASE, tiny.SMALL)
+    backend = backends.load("orpheus", BASE, CPU)
+    for step in (2, 4):
+        network = lora.attach(backend, backend.load_network(), TARGETS, Lora(rank=4, alpha=8), seed=step)
+        for parameter in lora.trainable(network).values():
+            torch.nn.init.normal_(parameter, std=0.2)
+        lora.save(network, LORA / lora.step_name(step))
+    return tiny.settings()
+
+
+def run(settings, step=4):
+    files.write_json(Path("selected.json"), {"step": step})
+    return merge.run(settings, model=Path("workflow/models/tiny.yaml"), base=BASE, lora=LORA,
+                     selected=Path("selected.json"), out=OUT)  # fmt: skip
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_merged_weight_is_base_plus_scaled_product(settings):
+    """W + alpha / rank * B A, by hand for one layer; layers without an adapter are untouched."""
+    run(settings)
+    before, after = weights(BASE / "network"), weights(OUT)
+    adapter = load_file(LORA / "step-000004/adapter_model.safetensors")
+    name = "model.layers.0.self_attn.q_proj"
+    a, b = (adapter[f"base_model.model.{name}.lora_{x}.weight"] for x in "AB")
+    assert torch.allclose(after[f"{name}.weight"], before[f"{name}.weight"] + 2 * b @ a, atol=1e-6)
+    same = "model.layers.0.self_attn.k_proj.weight"
+    assert torch.equal(after[same], before[same])
+
+
+def test_the_selected_step_is_the_one_that_is_merged(settings):
+    run(settings, 2)
+    two = weights(OUT)
+    run(settings, 4)
+    assert not torch.equal(two["model.layers.0.mlp.down_proj.weight"],
+                           weights(OUT)["model.layers.0.mlp.down_proj.weight"])  # fmt: skip
+
+
+def test_transformers_itself_loads_the_merged_model(settings):
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    assert run(settings)["reloaded_logit_difference"] < 1e-3
+    ids = AutoTokenizer.from_pretrained(OUT)("ana: olá", return_tensors="pt")["input_ids"]
+    backend = backends.load("orpheus", BASE, CPU)
+    with torch.inference_mode():
+        theirs = LlamaForCausalLM.from_pretrained(OUT)(ids).logits
+        ours = lora.load(backend.load_network(), LORA / "step-000004")(ids).logits
+    assert torch.allclose(theirs, ours, atol=1e-4)
+
+
+def test_merging_twice_gives_equal_bytes(settings):
+    run(settings)
+    first = {p.name: files.sha256(p) for p in files.walk(OUT)}
+    run(settings)
+    assert {p.name: files.sha256(p) for p in files.walk(OUT)} == first
+    assert set(first) == {p.name for p in files.walk(BASE / "network")}
+
+
+def test_step_0_is_the_base_itself(settings):
+    assert run(settings, 0)["merged_logit_difference"] == 0
+    assert weights(OUT).keys() == weights(BASE / "network").keys()
+    assert all(torch.equal(value, weights(OUT)[key]) for key, value in weights(BASE / "network").items())
+
+
+def test_a_base_in_bfloat16_stays_in_bfloat16(settings):
+    path = BASE / "network/model.safetensors"
+    save_file({key: value.bfloat16() for key, value in load_file(path).items()}, path, {"format": "pt"})
+    figures = run(settings)
+    assert {value.dtype for value in weights(OUT).values()} == {torch.bfloat16}
+    assert figures["merged_logit_difference"] < 1e-3 < figures["reloaded_logit_difference"] < 1.0
+
+
+def test_a_step_that_is_not_there_is_named(settings):
+    with pytest.raises(ModelError, match=r"models/tiny/lora has no adapter of step 3, only of \[2, 4\]"):
+        run(settings, 3)
+
+
+def test_a_merge_that_loses_the_adapter_is_caught(settings, monkeypatch):
+    """Fault injected: the merged network is written without what was learnt."""
+    monkeypatch.setattr("peft.PeftModel.merge_and_unload", lambda self: self.unload(), raising=False)
+    with pytest.raises(ModelError, match="a logit of the merged network differs by"):
+        run(settings)
+
+
+def test_a_file_that_is_not_what_was_merged_is_caught(settings, monkeypatch):
+    """Fault injected: one weight is written wrong."""
+    from sotaque.backends.orpheus import Backend
+
+    save = Backend.save_merged
+
+    def wrong(self, network, folder):
+        save(self, network, folder)
+        state = weights(folder)
+        state["model.layers.1.mlp.up_proj.weight"][0, 0] += 0.1
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+    monkeypatch.setattr(Backend, "save_merged", wrong)
+    with pytest.raises(ModelError, match=r"up_proj.weight was read back with a difference of 0.1"):
+        run(settings)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_without_a_file_is_named(settings, name):
+    (LORA / "step-000004" / name).unlink()
+    with pytest.raises(ModelError, match=f"models/tiny/lora/step-000004: not an adapter.*{name}"):
+        run(settings)
