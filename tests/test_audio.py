@@ -297,6 +297,12 @@ def test_resampling_to_the_same_rate_changes_nothing():
     np.testing.assert_array_equal(audio.resample(voice(), RATE_HZ, RATE_HZ), voice())
 
 
+def test_resampling_leaves_no_image_of_what_the_new_rate_cannot_hold():
+    time_s = np.arange(48_000) / 48_000
+    tone = np.sin(2 * np.pi * 10_000 * time_s).astype(np.float32)
+    assert np.abs(audio.resample(tone, 48_000, 16_000)[400:-400]).max() < 1e-4
+
+
 def test_files_of_other_programs_read_ours_alike(tmp_path):
     audio.write(tmp_path / "a.wav", voice(), RATE_HZ)
     samples, rate_hz = soundfile.read(tmp_path / "a.wav", dtype="float32")

@@ -94,3 +94,11 @@ def test_a_link_has_the_same_bytes_and_survives_its_source(tmp_path):
     files.link_or_copy(tmp_path / "a", tmp_path / "deep/b")
     (tmp_path / "a").unlink()
     assert (tmp_path / "deep/b").read_text() == "x"
+
+
+def test_a_reader_of_the_old_file_keeps_the_old_bytes(tmp_path):
+    """The new file takes the name; the old one is not written over."""
+    files.write_text(tmp_path / "a.txt", "old")
+    with (tmp_path / "a.txt").open() as reader:
+        files.write_text(tmp_path / "a.txt", "new")
+        assert reader.read() == "old"
