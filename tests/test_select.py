@@ -1,8 +1,20 @@
-"""The rule by which a checkpoint is chosen, on tables that can be checked by hand."""
+"""The rule by which a checkpoint is chosen, on tables that can be checked by hand; and the stage itself."""
+
+import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
-from sotaque.settings import Targets
+import spoken
+import tiny
+from sotaque import backends, files, manifest, model_spec
+from sotaque.backends.protocol import Prompt
+from sotaque.errors import InputError, ModelError
+from sotaque.evaluation import curves, synthesize
+from sotaque.settings import Select, Targets
+from sotaque.training import select, train
 from sotaque.training.select import Candidate, choose
 
 TARGETS = Targets(wer=0.15, similarity=0.85)
@@ -31,3 +43,69 @@ def test_the_reason_names_step_and_targets():
     _, missed = choose([heard(0, 1, 0), heard(50, 0.9, 0.9)], TARGETS)
     assert missed.startswith("no checkpoint has WER below 0.15")
     assert "step 50 has the best score" in missed
+
+
+READS = {
+    "model": Path("workflow/models/tiny.yaml"), "splits": Path("data/splits"),
+    "base": Path("models/tiny/base"), "lora": Path("models/tiny/lora"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """A trained tiny model, and recordings of real speech to validate it with."""
+    monkeypatch.chdir(tmp_path)
+    settings = tiny.world()
+    train.run(settings, model=READS["model"], splits=READS["splits"], tokens=Path("data/tokens/tiny"),
+              base=READS["base"], out=READS["lora"])  # fmt: skip
+    spoken.whisper(READS["base"] / "asr")
+    clips = [spoken.utterance(f"v{i}", text) for i, text in enumerate(spoken.TEXTS)]
+    manifest.write(READS["splits"] / "train.jsonl", clips[:1])
+    manifest.write(READS["splits"] / "val.jsonl", clips[1:])
+    return dataclasses.replace(settings, select=Select(clips=2))
+
+
+def test_every_checkpoint_and_the_base_are_heard(settings):
+    metrics = select.run(settings, **READS, out=Path("models/tiny/selected"))
+    written = files.read_json(Path("models/tiny/selected.json"))
+    assert [row["step"] for row in written["candidates"]] == [0, 2, 4, 6]
+    assert all(row["val_nats"] > 0 and row["wer"] >= 0 for row in written["candidates"])
+    assert len(written["texts"]) == 2
+    assert written["step"] == metrics["step"] in (2, 4, 6)
+    assert curves.read_selection(Path("models/tiny/selected.json")).reason == written["reason"]
+    first = Path("models/tiny/selected.json").read_bytes()
+    select.run(settings, **READS, out=Path("models/tiny/selected"))
+    assert Path("models/tiny/selected.json").read_bytes() == first
+
+
+def test_durations_and_stops_are_those_of_what_was_spoken(settings):
+    """The base's row, counted another way: clip by clip from the codes."""
+    select.run(settings, **READS, out=Path("models/tiny/selected"))
+    written = files.read_json(Path("models/tiny/selected.json"))
+    backend = backends.load("orpheus", READS["base"], torch.device("cpu"))
+    generation = model_spec.read("tiny").generation
+    clips = [u for u in manifest.read(READS["splits"] / "val.jsonl") if u.id in written["texts"]]
+    frames, unstopped = 0, 0
+    for clip in clips:
+        seed = synthesize.seed_of(settings.seed, clip.id)
+        [one] = backend.generate(
+            backend.load_network(), [Prompt(clip.text, clip.speaker)], generation, [seed]
+        )
+        frames, unstopped = frames + len(one.codes), unstopped + (not one.stopped)
+    base = written["candidates"][0]
+    expected = frames / backend.frame_rate_hz / sum(u.duration_s for u in clips)
+    assert base["duration_ratio"] == pytest.approx(expected)
+    assert base["unstopped"] == unstopped / len(clips)
+
+
+def test_nothing_to_choose_from_is_an_error(settings):
+    for step in (2, 4, 6):
+        shutil.rmtree(READS["lora"] / f"step-00000{step}")
+    with pytest.raises(ModelError, match="models/tiny/lora has no adapter"):
+        select.run(settings, **READS, out=Path("models/tiny/selected"))
+
+
+def test_nothing_to_speak_is_an_error(settings):
+    manifest.write(READS["splits"] / "val.jsonl", [])
+    with pytest.raises(InputError, match=r"val.jsonl has no utterance"):
+        select.run(settings, **READS, out=Path("models/tiny/selected"))
