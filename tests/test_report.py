@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import html.parser
 import io
+import json
 import re
 import struct
 import zlib
@@ -43,7 +44,7 @@ def rows_of(test, system, metric):
             yield start | {"similarity": None if failed else 0.9, "other_speakers": None}
 
 
-KEYS = set(["wer", "wer_low", "wer_high", "cer", "mos", "similarity", "rtf", "clips", "failed"])
+KEYS = {"wer", "wer_low", "wer_high", "cer", "mos", "similarity", "rtf", "clips", "failed"}
 METHODS = {
     "wer": {"asr": "tiny.pt", "decode": "greedy", "normalizer": {"pt": "basic"}},
     "mos": {"predictor": "DNSMOS", "over": "clips with sound"},
@@ -91,8 +92,10 @@ def tree(workplace):
         Path("data/wav/00/rejects.jsonl"), [Reject("x3", "x3.wav", "normalize", "too-short", "0.1 s")]
     )
     write_results(test)
-    history = "step,train_loss_nats,val_loss_nats,lr,tokens\n0,,4.0,0.0,0\n1,3.5,,0.1,10\n2,3.0,2.5,0.1,20\n"
-    files.write_text(Path("models/micro/lora/history.csv"), history)
+    losses = [(0, None, 4.0), (1, 3.5, None), (2, 3.0, 2.5)]
+    rows = [{"step": s, "train_nats": t, "val_nats": v, "lr": 0.1, "tokens": 10 * s} for s, t, v in losses]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    files.write_text(Path("models/micro/lora/losses.jsonl"), lines)
     candidates = [{"step": 0, "wer": 0.5, "similarity": 0.4, "score": -0.1},
                   {"step": 2, "wer": 0.1, "similarity": None, "score": 0.1}]  # fmt: skip
     files.write_json(Path("models/micro/selected.json"),
@@ -226,7 +229,7 @@ def test_missing_pieces_are_named(tree):
     (tree / "results/micro/base/mos.json").unlink()
     with pytest.raises(InputError, match=r"results/micro/base/mos\.json"):
         run()
-    with pytest.raises(InputError, match=r"history\.csv.*run sotaque train"):
+    with pytest.raises(InputError, match=r"losses\.jsonl.*run sotaque train"):
         curves.read_losses(tree)
     files.write_json(tree / "selected.json", {"step": 3})
     with pytest.raises(InputError, match=r"selected\.json.*candidates"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -46,18 +47,13 @@ class Selection:
 
 
 def read_losses(lora: Path) -> list[Loss]:
-    """The losses in `<lora>/history.csv`, by step."""
-    path = lora / "history.csv"
+    """The losses in `<lora>/losses.jsonl`, by step."""
+    path = lora / "losses.jsonl"
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [_loss(row) for row in csv.DictReader(stream)]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not the history of a training run: {error!r}; run sotaque train") from None
-
-
-def _loss(row: dict[str, str]) -> Loss:
-    train, val = (float(row[name]) if row[name] else None for name in ("train_loss_nats", "val_loss_nats"))
-    return Loss(int(row["step"]), train, val)
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [_known(Loss, row) for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not the losses of a training run: {error!r}; run sotaque train") from None
 
 
 def read_selection(selected: Path) -> Selection:
