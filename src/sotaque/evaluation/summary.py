@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sotaque import files
+from sotaque.evaluation.page.words import NAMES, SIGNS
 from sotaque.settings import Settings
 
 STARTED = Path("scratch/demo-started")
-SIGNS = {"wer": "<", "mos": ">", "similarity": ">", "rtf": "<"}
-NAMES = {"wer": "WER", "mos": "MOS", "similarity": "similarity", "rtf": "RTF"}
 
 
 def run(settings: Settings) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sotaque import text
 from sotaque.evaluation import bootstrap, wer
 from sotaque.model_spec import ModelSpec, Source
 from sotaque.settings import Settings
@@ -44,13 +45,13 @@ def difference(results: dict[str, dict[str, Any]], settings: Settings) -> str:
 
 def similarity_levels(level: dict[str, Any]) -> str:
     """How to read a similarity, from the summary of the reference row."""
-    text = "Similarity is the cosine between the Resemblyzer embedding of a clip and the speaker's voice."
+    said = "Similarity is the cosine between the Resemblyzer embedding of a clip and the speaker's voice."
     if level["similarity"] is None:
-        return text
-    text += f" Real recordings reach {level['similarity']:.2f} with their own speaker"
+        return said
+    said += f" Real recordings reach {level['similarity']:.2f} with their own speaker"
     if level["other_speakers"] is not None:
-        text += f" and {level['other_speakers']:.2f} with the other speakers of the corpus"
-    return text + "."
+        said += f" and {level['other_speakers']:.2f} with the other speakers of the corpus"
+    return said + "."
 
 
 def source(part: Source) -> str:
@@ -60,10 +61,16 @@ def source(part: Source) -> str:
     return f"{part.hub} at {part.revision}" if part.hub else f"checkpoint “{part.whisper}”"
 
 
+def _normalizer(language: str, name: str) -> str:
+    """Name, language and the first line of the normaliser's own description."""
+    described = (text.NORMALIZERS[language].__doc__ or "").strip().splitlines()[0]
+    return f"{name} (for {language}): {described}"
+
+
 def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
     """Terms and details; `results` are those of the tuned system, metric -> content of its JSON."""
     heard, speed, voice = (results[metric]["method"] for metric in ("wer", "speed", "similarity"))
-    normalizers = ", ".join(f"{name} for {language}" for language, name in heard["normalizer"].items())
+    normalizers = "; ".join(_normalizer(language, name) for language, name in heard["normalizer"].items())
     lora = (
         f"LoRA of rank {settings.lora.rank}, alpha {settings.lora.alpha}, dropout {settings.lora.dropout:g}"
     )
