@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,14 @@ def attach(
             raise ModelError(f"lora_targets names {target!r}; there is no such module, only: {there}")
     torch.manual_seed(seed)
     config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
-    return get_peft_model(network, config)
+    return _put_on(network, config)
+
+
+def _put_on(network: torch.nn.Module, config: LoraConfig) -> PeftModel:
+    """peft asks transformers in words that transformers has since renamed, and is warned each time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(network, config)
 
 
 def trainable(network: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
@@ -70,7 +78,7 @@ def load(network: torch.nn.Module, folder: Path) -> PeftModel:
     """
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        adapted = get_peft_model(network, LoraConfig(**values | {"inference_mode": False}))
+        adapted = _put_on(network, LoraConfig(**values | {"inference_mode": False}))
         restore(adapted, load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{folder}: not an adapter of this network: {error}; train again") from None
