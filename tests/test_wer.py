@@ -124,7 +124,7 @@ def test_recognizer_resamples(asr, waves):
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "tokens"), [(0.0, 100), (0.4, 100), (5.0, 100), (5.1, 200), (30.0, 600)]
+    ("duration_s", "tokens"), [(0.0, 150), (0.4, 150), (5.0, 150), (5.1, 300), (30.0, 900)]
 )
 def test_token_limit_grows_in_steps(duration_s, tokens):
     assert recognizer.token_limit(duration_s) == tokens

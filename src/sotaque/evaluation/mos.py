@@ -52,7 +52,7 @@ def score(context: Context) -> Scores:
     for utterance in track(context.utterances, f"mos of {context.system}"):
         wave = context.wave(utterance)
         numbers = dict.fromkeys(NAMES) if wave is None else predictor.predict(wave, RATE_HZ)
-        rows.append(context.row(utterance) | numbers)
+        rows.append(context.row(utterance, failed=wave is None) | numbers)
     return Scores(rows, {"predictor": "DNSMOS P.835 (speechmos), OVRL", "over": "clips with sound"})
 
 

@@ -97,7 +97,7 @@ def score(context: Context) -> Scores:
             own = voices.similarity(vector, utterance.speaker, without=utterance.id)
             others = voices.to_others(vector, utterance.speaker)
         row = {"speaker": utterance.speaker, "similarity": own, "other_speakers": others}
-        rows.append(context.row(utterance) | row)
+        rows.append(context.row(utterance, failed=wave is None) | row)
     return Scores(
         rows, {"encoder": "Resemblyzer (GE2E)", "reference_clips": count, "over": "clips with a voice"}
     )

@@ -30,7 +30,10 @@ def score(context: Context) -> Scores:
     if context.system == "reference" or not chosen:
         return Scores([], method)
     times = timed(_speaker_of(context), chosen)
-    return Scores([context.row(u) | row for u, row in zip(chosen, times, strict=True)], method)
+    return Scores(
+        [context.row(u, failed=not row["audio_s"]) | row for u, row in zip(chosen, times, strict=True)],
+        method,
+    )
 
 
 def _speaker_of(context: Context) -> Callable[[Utterance], float]:

@@ -7,14 +7,19 @@ or silent is an empty hypothesis: every one of its words is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sotaque import text
 from sotaque.evaluation import bootstrap
 from sotaque.evaluation.context import RATE_HZ, Context, Scores
+from sotaque.manifest import Utterance
+from sotaque.progress import counter
 from sotaque.settings import Settings
+
+AT_ONCE_CLIPS = 32
 
 
 @dataclass(frozen=True)
@@ -86,22 +91,33 @@ def score(context: Context) -> Scores:
     hypotheses = _transcribe(context, recognizer)
     rows = []
     for utterance in context.utterances:
-        errors = utterance_errors(utterance.text, hypotheses.get(utterance.id, ""), utterance.language)
-        rows.append(context.row(utterance) | _as_row(errors))
+        heard = hypotheses.get(utterance.id)
+        errors = utterance_errors(utterance.text, heard or "", utterance.language)
+        rows.append(context.row(utterance, failed=heard is None) | _as_row(errors))
     languages = sorted({u.language for u in context.utterances})
     normalizers = {language: text.NORMALIZERS[language].__name__ for language in languages}
     return Scores(rows, recognizer.describe() | {"normalizer": normalizers})
 
 
 def _transcribe(context: Context, recognizer: Any) -> dict[str, str]:
-    """id -> what was heard, for the clips that have sound."""
+    """id -> what was heard, for the clips that have sound; clips of like length share a batch."""
     heard: dict[str, str] = {}
-    for language in sorted({u.language for u in context.utterances}):
-        spoken = [u for u in context.utterances if u.language == language and context.wave(u) is not None]
-        waves = [context.wave(u) for u in spoken]
-        texts = recognizer.transcribe(waves, RATE_HZ, language)
-        heard.update(zip((u.id for u in spoken), texts, strict=True))
+    ordered = sorted(context.utterances, key=lambda u: (u.language, u.duration_s, u.id))
+    with counter(f"wer of {context.system}", len(ordered)) as advance:
+        for language, group in itertools.groupby(ordered, key=lambda u: u.language):
+            for some in _parts(list(group), AT_ONCE_CLIPS):
+                waves = {u.id: context.wave(u) for u in some}
+                spoken = {name: wave for name, wave in waves.items() if wave is not None}
+                texts = recognizer.transcribe(list(spoken.values()), RATE_HZ, language)
+                heard.update(zip(spoken, texts, strict=True))
+                for _ in some:
+                    advance()
     return heard
+
+
+def _parts(items: list[Utterance], size: int) -> Iterator[list[Utterance]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _as_row(errors: UtteranceErrors) -> dict[str, Any]:
