@@ -57,7 +57,7 @@ def spoken(micro: Micro) -> None:
 
     section = micro.sections["spoken"]
     parts = [(part, block) for part, count in section["blocks"].items() for block in range(count)]
-    parts = [*(("held-out", block) for block in range(1)), *sorted(parts, key=lambda pair: pair[1])]
+    parts = [("held-out", 0), *parts]
     jobs = [
         (micro.work / "spoken", micro.work / "codes", micro.seed, part, range(block, block + 1),
          section["language_shares"]) for part, block in parts

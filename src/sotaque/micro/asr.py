@@ -176,7 +176,7 @@ def _attend(
 
 @dataclass
 class Batch:
-    """mel (B, 80, F), floor and positions heard (B,), rows and target (B, L), ctc: all letters, lengths (B,)"""
+    """mel (B, 80, F); floor, positions heard, lengths (B,); rows, target (B, L); ctc: all letters."""
 
     mel: torch.Tensor
     floor: torch.Tensor

@@ -58,9 +58,9 @@ class Corpus:
             for path in spoken.blocks(self.folder, part):
                 if path not in self.read:
                     self.read.add(path)
-                    items.extend(self._item(one) for one in spoken.read(path))
+                    items.extend(self.item(one) for one in spoken.read(path))
 
-    def _item(self, one: spoken.Spoken) -> tuple[list[int], np.ndarray]:
+    def item(self, one: spoken.Spoken) -> tuple[list[int], np.ndarray]:
         text_ids = self.tokenizer.encode(one.text, add_special_tokens=False)
         return self.layout.prompt(text_ids), np.array(self.layout.sequence(text_ids, one.codes), np.int32)
 
@@ -157,7 +157,7 @@ def train(corpus_folder: Path, held_out: list, codebook_size: int, settings: Bas
     tokenizer = vocabulary.build(codebook_size)
     layout = vocabulary.layout(tokenizer)
     corpus = Corpus(corpus_folder, tokenizer, layout)
-    held_out = [corpus._item(one) for one in held_out]
+    held_out = [corpus.item(one) for one in held_out]
     network = build(settings.model, layout).to(place)
     network.model.compile(dynamic=True)
     both = optimizers(network, settings)

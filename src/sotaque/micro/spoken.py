@@ -45,7 +45,7 @@ def make_block(
         return
     drawn = [draw(seed, part, block * BLOCK + i, shares) for i in range(BLOCK)]
     codec = Codec(codec_folder, progress.device())
-    codes = codec.encode([speech.render(voice, text) for voice, text in drawn])
+    codes = [codec.encode([speech.render(voice, text)])[0] for voice, text in drawn]  # alone: fits the cache
     rows = [{"text": f"{v.speaker}: {t}", "language": v.language, "frames": len(c)}
             for (v, t), c in zip(drawn, codes, strict=True)]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

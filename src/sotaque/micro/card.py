@@ -1,0 +1,122 @@
+"""Model cards, rendered from measured figures, curves and params: no number in them is typed."""
+
+import json
+
+from sotaque.micro import progress
+from sotaque.micro.settings import Micro
+from sotaque.micro.voices import BASE, HEARD_VARIANTS, TARGETS, Voice
+
+CURVES = {
+    "codec": {"encoder and codebooks": "codec/encoder-curve.jsonl", "decoder": "codec/decoder-curve.jsonl"},
+    "asr": {"recogniser": "asr/asr-curve.jsonl"},
+    "base": {"base": "base/base-curve.jsonl"},
+}
+TITLES = {
+    "codec": (
+        "A small SNAC codec",
+        "`SNAC.from_pretrained(folder)` of the package `snac` loads this folder.",
+    ),
+    "asr": (
+        "A small Whisper that spells",
+        "`whisper.load_model(path)` of openai-whisper loads `micro.pt`. It writes letter by letter, in lower "
+        "case without punctuation, so it can also write words that it never heard, wrongly or rightly.",
+    ),
+    "base": (
+        "A small base model in Orpheus's layout",
+        "`LlamaForCausalLM.from_pretrained(folder)` of transformers loads it; the tokenizer is beside.",
+    ),
+}
+_CURVE_ROWS = 12
+
+
+def write_all(micro: Micro) -> None:
+    for name in TITLES:
+        (micro.assets / name / "README.md").write_text(render(micro, name), encoding="utf-8")
+
+
+def render(micro: Micro, name: str) -> str:
+    title, use = TITLES[name]
+    figures = json.loads((micro.assets / name / "figures.json").read_text(encoding="utf-8"))
+    parts = [
+        f"# {title}",
+        "Made by `make micro` (src/sotaque/micro/) from espeak-ng's synthetic speech alone. A demonstration: "
+        "it knows the small domain of data/lexicon/ and nothing else. Licence: Apache-2.0.",
+        use,
+        "## Measured",
+        _table(("figure", "value"), [(key, _value(value)) for key, value in figures["measured"].items()]),
+        "Voices and texts of these figures were in no training: the targets' voices, and texts that are "
+        "reserved by their hash. `novel_words`: sentences with words that no training text holds. WER is "
+        "that of the micro recogniser; DNSMOS is the predicted opinion (`mos`).",
+        "## Data",
+        data_lines(micro, name),
+        "## Training",
+        training_lines(micro, name),
+        f"Measured on: {_value(figures['hardware'])}. Settings: src/sotaque/micro/params.yaml.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def data_lines(micro: Micro, name: str) -> str:
+    lines = [f"- Targets, heard in no training: {', '.join(map(_voice, TARGETS.values()))}."]
+    if name == "base":
+        spoken = micro.sections["spoken"]
+        counts = ", ".join(f"{512 * blocks} clips of {part}" for part, blocks in spoken["blocks"].items())
+        lines.append(f"- Voices: {', '.join(map(_voice, BASE))}.")
+        return "\n".join(
+            [*lines, f"- {counts}; languages in the shares {_value(spoken['language_shares'])}."]
+        )
+    section = micro.sections["corpus"]
+    index = micro.work / "pool" / "index.jsonl"
+    hours = sum(json.loads(line)["length"] for line in index.open(encoding="utf-8")) / 24_000 / 3600
+    lines.append(
+        f"- {section['clips']} clips, {hours:.1f} h; languages {_value(section['language_shares'])}."
+    )
+    lines.append(
+        f"- {section['base_share']:.0%} by the base's voices, the rest by {len(HEARD_VARIANTS)} other "
+        "variants of European and Brazilian Portuguese, Spanish of Spain and Latin America, American and "
+        "British English, at random pitch and speed."
+    )
+    return "\n".join(lines)
+
+
+def training_lines(micro: Micro, name: str) -> str:
+    parts = []
+    for label, relative in CURVES[name].items():
+        path = micro.work / relative
+        if not path.exists():
+            continue
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        minutes = progress.elapsed_s(path) / 60
+        parts.append(
+            f"**{label}**: {rows[-1]['step'] + 1} steps in {minutes:.0f} min of wall clock on one core."
+        )
+        parts.append(_curve(rows))
+    return "\n\n".join(parts)
+
+
+def _curve(rows: list[dict]) -> str:
+    """Some rows of a curve, those with the most figures, evenly spaced, the last one included."""
+    keys = max((tuple(k for k in row if k != "running_s") for row in rows), key=len)
+    full = [row for row in rows if all(key in row for key in keys)]
+    count = min(_CURVE_ROWS, len(full))
+    chosen = [full[round(i * (len(full) - 1) / max(1, count - 1))] for i in range(count)]
+    return _table(keys, [[_value(row[key]) for key in keys] for row in chosen])
+
+
+def _voice(voice: Voice) -> str:
+    return f"{voice.speaker} (`{voice.espeak}`)"
+
+
+def _value(value) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) or "none"
+    return str(value)
+
+
+def _table(head, rows) -> str:
+    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)

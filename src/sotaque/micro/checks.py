@@ -1,0 +1,214 @@
+"""Figures of the shipped micro models, measured through the main pipeline's own evaluation.
+
+Heard: the targets' voices (no training heard them) and the base's; said: reserved texts only.
+"""
+
+import json
+import platform
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import torch
+
+from sotaque.backends.orpheus import generate
+from sotaque.backends.orpheus.codec import Codec
+from sotaque.backends.orpheus.network import load as load_network
+from sotaque.backends.orpheus.tokenizer import Tokenizer
+from sotaque.data.sentences import demonstration
+from sotaque.evaluation.mos import OpinionPredictor
+from sotaque.evaluation.recognizer import Recognizer
+from sotaque.evaluation.similarity import SpeakerEncoder, cosine
+from sotaque.micro import base as base_module
+from sotaque.micro import speech, spoken
+from sotaque.micro.asr import spoken_letters
+from sotaque.micro.settings import Micro
+from sotaque.micro.voices import BASE, TARGETS, Voice
+from sotaque.model_spec import Generation
+
+RATE_HZ = speech.RATE_HZ
+LONGEST_S = 8.0
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """clips: over which a figure is taken; mos_clips: over which DNSMOS is."""
+
+    clips: int
+    mos_clips: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """One clip of a check: who, what, and (T,) samples."""
+
+    voice: Voice
+    text: str
+    samples: np.ndarray
+
+
+class Checks:
+    """The shipped models and what judges them."""
+
+    def __init__(self, micro: Micro):
+        self.micro, self.settings = micro, micro.section("checks", CheckSettings)
+        self.cpu = torch.device("cpu")
+        self.codec = Codec(micro.assets / "codec", self.cpu)
+        self.tokenizer = Tokenizer(micro.assets / "base", self.codec.codebook_size)
+        self.network = load_network(micro.assets / "base", self.tokenizer.layout, torch.float32, self.cpu)
+        self.recognizer = Recognizer(micro.assets / "asr", self.cpu)
+        self.speaker_encoder, self.opinion = SpeakerEncoder(), OpinionPredictor()
+
+    def wer(self, clips: list[Said]) -> float:
+        """Over all words together, of the bare texts; languages are told to the recogniser."""
+        heard = {}
+        for language in sorted({clip.voice.language for clip in clips}):
+            numbers = [i for i, clip in enumerate(clips) if clip.voice.language == language]
+            texts = self.recognizer.transcribe([clips[i].samples for i in numbers], RATE_HZ, language)
+            heard |= dict(zip(numbers, texts, strict=True))
+        references = [spoken_letters(clip.text) for clip in clips]
+        return jiwer.wer(references, [spoken_letters(heard[i]) or "-" for i in range(len(clips))])
+
+    def mos(self, clips: list[Said]) -> float:
+        chosen = clips[: self.settings.mos_clips]
+        return float(np.mean([self.opinion.predict(clip.samples, RATE_HZ)["mos"] for clip in chosen]))
+
+    def voice_of(self, clip: Said) -> np.ndarray:
+        vector = self.speaker_encoder.embed(clip.samples, RATE_HZ)
+        return np.zeros(256) if vector is None else vector
+
+    def through_codec(self, clips: list[Said]) -> list[Said]:
+        codes = self.codec.encode([clip.samples for clip in clips])
+        return [Said(c.voice, c.text, self.codec.decode(k, 0)) for c, k in zip(clips, codes, strict=True)]
+
+    def speak(self, voice: Voice, text: str, seed: int) -> Said:
+        """The base, asked for one of its own voices."""
+        ids = self.tokenizer.layout.prompt(self.tokenizer.text_ids(f"{voice.speaker}: {text}"))
+        generation = Generation(temperature=0.4, top_p=0.9, repetition_penalty=1.0, max_s=LONGEST_S)
+        frames = self.codec.frames(round(LONGEST_S * RATE_HZ))
+        made = generate.speak(self.network, self.tokenizer.layout, [ids], [seed], generation, frames)[0]
+        return Said(voice, text, self.codec.decode(made.codes, 0))
+
+
+def target_clips(accent: str, part: str, count: int) -> list[Said]:
+    voice = TARGETS[accent]
+    counts = (count, 0) if part == "test" else (0, count)
+    texts = [s.text for s in demonstration(voice.language, 0, *counts, 7)]
+    return [Said(voice, text, speech.render(voice, text)) for text in texts]
+
+
+def base_texts(count: int, seed: int) -> list[tuple[Voice, str]]:
+    """Reserved sentences for the base's voices in turn: no training held them."""
+    rng = random.Random(f"{seed}:checks")  # noqa: S311
+    voices = [BASE[i % len(BASE)] for i in range(count)]
+    return [(v, speech.training_text(rng, v.language, 1.0, 1, 1, reserved=True)) for v in voices]
+
+
+def recogniser_figures(checks: Checks) -> dict:
+    count = checks.settings.clips
+    figures = {}
+    for accent in TARGETS:
+        figures[f"wer_{accent}"] = checks.wer(target_clips(accent, "test", count))
+        figures[f"wer_{accent}_novel_words"] = checks.wer(target_clips(accent, "novel", count // 2))
+    own = [Said(v, t, speech.render(v, t)) for v, t in base_texts(count, 1)]
+    return figures | {"wer_base_voices": checks.wer(own)}
+
+
+def codec_figures(checks: Checks) -> dict:
+    """Round trips of the targets' and the base's voices: WER, likeness to the own voice, opinion."""
+    figures, centroids, decoded = {}, {}, []
+    for accent, voice in TARGETS.items():
+        clips = target_clips(accent, "test", checks.settings.clips)
+        trips = checks.through_codec(clips)
+        figures[f"wer_{accent}"] = checks.wer(trips)
+        figures[f"mos_{accent}"], figures[f"mos_{accent}_recorded"] = checks.mos(trips), checks.mos(clips)
+        centroids[voice.speaker] = np.mean([checks.voice_of(clip) for clip in clips], axis=0)
+        decoded += trips
+    for voice in BASE:
+        clips = [Said(voice, t, speech.render(voice, t)) for v, t in base_texts(8 * 10, 2) if v == voice]
+        centroids[voice.speaker] = np.mean([checks.voice_of(clip) for clip in clips], axis=0)
+        decoded += checks.through_codec(clips)
+    return figures | _likeness(checks, decoded, centroids)
+
+
+def _likeness(checks: Checks, decoded: list[Said], centroids: dict[str, np.ndarray]) -> dict:
+    """Cosine with the own voice, voice by voice; whether a clip, and a voice, is nearest to its own."""
+    by_voice: dict[str, list[np.ndarray]] = {}
+    for clip in decoded:
+        by_voice.setdefault(clip.voice.speaker, []).append(checks.voice_of(clip))
+
+    def nearest(vector: np.ndarray) -> str:
+        return max(centroids, key=lambda name: cosine(vector, centroids[name]))
+
+    own = {n: float(np.mean([cosine(v, centroids[n]) for v in vectors])) for n, vectors in by_voice.items()}
+    hits = [nearest(vector) == name for name, vectors in by_voice.items() for vector in vectors]
+    voices = {name: nearest(np.mean(vectors, axis=0)) for name, vectors in by_voice.items()}
+    return {
+        "similarity": own,
+        "clips_nearest_own_voice": float(np.mean(hits)),
+        "voices_nearest_own": [name for name, found in voices.items() if found == name],
+        "voices_nearest_another": {name: found for name, found in voices.items() if found != name},
+    }
+
+
+def base_figures(checks: Checks) -> dict:
+    """Sentences that the base never read, in its own voices; speed at batch 1 on one core."""
+    started = time.perf_counter()
+    made = [checks.speak(v, t, seed) for seed, (v, t) in enumerate(base_texts(checks.settings.clips, 3))]
+    spent_s = time.perf_counter() - started
+    seconds = sum(len(clip.samples) for clip in made) / RATE_HZ
+    recorded = [len(speech.render(clip.voice, clip.text)) / RATE_HZ for clip in made]
+    held_out = spoken.read(checks.micro.work / "spoken" / "held-out-0000.npz")[:128]
+    layout, size = checks.tokenizer.layout, checks.codec.codebook_size
+    corpus = base_module.Corpus(checks.micro.work / "nothing", base_module.vocabulary.build(size), layout)
+    by_language = {
+        language: checks.wer([c for c in made if c.voice.language == language])
+        for language in ("pt", "es", "en")
+    }
+    return {
+        "wer": checks.wer(made),
+        "wer_by_language": by_language,
+        "rtf_batch_1": spent_s / seconds,
+        "duration_ratio": seconds / sum(recorded),
+        "mos": checks.mos(made),
+        **base_module.validate(checks.network, [corpus.item(one) for one in held_out], layout),
+    }
+
+
+def hardware() -> dict:
+    return {
+        "cpu": next((line.split(":")[1].strip() for line in _cpu_lines()), platform.processor()),
+        "threads_per_process": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+    }
+
+
+def _cpu_lines() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [line for line in lines if line.startswith("model name")]
+
+
+FIGURES: dict[str, Callable[[Checks], dict]] = {
+    "asr": recogniser_figures,
+    "codec": codec_figures,
+    "base": base_figures,
+}
+
+
+def run(micro: Micro) -> None:
+    """Write figures.json beside each model, then its card."""
+    from sotaque.micro import card
+
+    checks = Checks(micro)
+    for name, measure in FIGURES.items():
+        figures = {"measured": measure(checks), "hardware": hardware()}
+        path = micro.assets / name / "figures.json"
+        path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"checks: {name}: {json.dumps(figures['measured'], ensure_ascii=False)}", flush=True)
+    card.write_all(micro)
