@@ -38,6 +38,17 @@ def test_table_targets_and_report(workplace, capsys):
     assert "took" not in said
 
 
+def test_systems_and_targets_stand_in_the_order_of_the_chain(workplace, capsys):
+    """JSON sorts its keys; a reader wants the reference first and the tuned voice last."""
+    row = {system: ROW for system in ("tuned", "base", "codec", "reference")}
+    files.write_json(workplace / "results/micro/metrics.json", METRICS | {"systems": row, "groups": {}})
+    summary.run(Settings())
+    said = capsys.readouterr().out
+    places = [said.index(f"│ {system} ") for system in ("reference", "codec", "base", "tuned")]
+    assert places == sorted(places)
+    assert said.index("tuned WER") < said.index("tuned MOS")
+
+
 def test_time_of_the_demonstration(workplace, capsys, monkeypatch):
     files.write_json(workplace / "results/micro/metrics.json", METRICS)
     files.write_text(workplace / "scratch/demo-started", "1000\n")

@@ -9,6 +9,7 @@ from typing import Any
 from sotaque import files
 from sotaque.evaluation.page.words import NAMES, SIGNS
 from sotaque.settings import Settings
+from sotaque.stages import SYSTEMS
 
 STARTED = Path("scratch/demo-started")
 
@@ -37,12 +38,14 @@ def run(settings: Settings) -> int:
 
 def table(title: str, systems: dict[str, Any]) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(title=title, title_justify="left")
+    made = Table(title=Text(title), title_justify="left")
     made.add_column("system")
     for name in ("WER (95 %)", "CER", "MOS", "similarity", "RTF", "clips", "failed"):
         made.add_column(name, justify="right")
-    for name, row in systems.items():
+    for name in (system for system in SYSTEMS if system in systems):
+        row = systems[name]
         made.add_row(
             name, _wer(row), _figure(row["cer"], 3), _figure(row["mos"]), _figure(row["similarity"]),
             _figure(row["rtf"]), str(row["clips"]), str(row["failed"]),
@@ -65,7 +68,7 @@ def verdicts(targets: dict[str, Any]) -> list[str]:
     return [
         f"{'met    ' if t['pass'] else 'not met'}  tuned {NAMES[name]} {_figure(t['value'], 3)}, "
         f"target {SIGNS[name]} {t['target']:g}"
-        for name, t in targets.items()
+        for name, t in ((name, targets[name]) for name in NAMES if name in targets)
     ]
 
 
