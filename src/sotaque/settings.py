@@ -127,7 +127,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    clips: int = number(60, 1, 10_000)
+    clips: int = number(24, 1, 10_000)
 
 
 @dataclass(frozen=True)

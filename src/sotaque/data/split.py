@@ -1,12 +1,14 @@
 """All normalised clips -> train, val and test, by hash: adding clips never moves old ones.
 
 A clip's place follows from the seed and its text (or speaker) alone, so equal texts stay together.
-A clip that the corpus itself calls val or test stays that, and equal ones follow it.
+A clip that the corpus itself calls val or test stays that, and equal ones follow it. In a corpus so
+small that its shares leave a part empty, the key that stands nearest fills it, and the log says so.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from sotaque.errors import InputError
 from sotaque.manifest import Utterance
 from sotaque.settings import Settings, Split
 from sotaque.text import normalize_for_wer
+
+log = logging.getLogger("sotaque")
 
 PARTS = ("train", "val", "test")
 _NAMED = 5
@@ -51,12 +55,13 @@ def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, l
     hints = {key: hint_of(members, key, wanted.by) for key, members in groups.items()}
     drawn = {part: share for part, share in shares(wanted).items() if part not in hints.values()}
     places = {key: place(key, seed) for key in groups}
+    free = [key for key in groups if hints[key] not in ("val", "test")]
+    drawing = fill_empty({key: drawn_part(places[key], drawn) for key in free}, places, drawn)
     parts: dict[str, list[Utterance]] = {name: [] for name in PARTS}
     for key, members in groups.items():
-        part = hints[key] if hints[key] in ("val", "test") else drawn_part(places[key], drawn)
+        part = drawing.get(key, hints[key])
         parts[part] += [replace(utterance, part=part) for utterance in members]
-    unhinted = [places[key] for key in groups if hints[key] not in ("val", "test")]
-    check_parts(parts, drawn, unhinted, wanted.by)
+    check_parts(parts, len(free), wanted.by)
     return parts
 
 
@@ -100,25 +105,29 @@ def drawn_part(where: float, drawn: dict[str, float]) -> str:
     return "train"
 
 
-def check_parts(
-    parts: dict[str, list[Utterance]], drawn: dict[str, float], places: list[float], by: str
-) -> None:
-    """Raise InputError for the first empty part, with the share that would fill it."""
-    empty = next((name for name in ("test", "val", "train") if not parts[name]), None)
-    if empty is None:
-        return
-    total = sum(map(len, parts.values()))
-    found = f"split leaves {empty} empty: {total} clips, {len(places)} different {by}s that it may place"
-    if empty == "train":
-        raise InputError(f"{found}; lower split.val_share and split.test_share, or give it more clips")
-    low = drawn["test"] if empty == "val" and "test" in drawn else 0.0
-    enough = min((p - low for p in places if p >= low), default=None)
-    if enough is None or len(places) < 2:
-        raise InputError(f"{found}; give it more {by}s, or set split.by to the other of text and speaker")
-    share = int(enough * 100 + 1) / 100
-    raise InputError(
-        f"{found}; raise split.{empty}_share from {drawn[empty]} to at least {share}, or give it more clips"
-    )
+def fill_empty(drawing: dict[str, str], places: dict[str, float], drawn: dict[str, float]) -> dict[str, str]:
+    """The same drawing, with the key nearest to the start of an empty part moved into it."""
+    drawing, low = dict(drawing), 0.0
+    for part, share in drawn.items():
+        candidates = [key for key, where in drawing.items() if where == "train"]
+        if share > 0 and part not in drawing.values() and len(candidates) > 1:
+            nearest = min(candidates, key=lambda key: (abs(places[key] - low), key))
+            log.warning("split: so few clips leave %s empty; it takes %r from train", part, nearest[:80])
+            drawing[nearest] = part
+        low += share
+    return drawing
+
+
+def check_parts(parts: dict[str, list[Utterance]], free: int, by: str) -> None:
+    """Raise InputError for the first empty part."""
+    for name in ("test", "val", "train"):
+        if not parts[name]:
+            total = sum(map(len, parts.values()))
+            raise InputError(
+                f"split leaves {name} empty: {total} clips, {free} different {by}s that it may place; expected "
+                f"shares of val and test above 0 and 3 {by}s or more: give it more clips, or set split.by to the "
+                "other of text and speaker"
+            )
 
 
 def check_leaks(parts: dict[str, list[Utterance]], by: str) -> None:
