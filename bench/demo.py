@@ -24,9 +24,8 @@ def run() -> dict:
     return {"seconds": round(seconds, 1), "metrics": metrics}
 
 
-
 def table(figures: dict) -> str:
-    lines = ["| system | WER | 95 % interval | CER | MOS | similarity | RTF |", "|---|---|---|---|---|---|---|"]
+    lines = ["| system | WER | 95 % interval | CER | MOS | similarity | RTF |", "|---" * 7 + "|"]
     for system, values in figures["metrics"]["systems"].items():
         interval = f"{values['wer_low']:.3f} to {values['wer_high']:.3f}"
         shown = {name: "" if values[name] is None else f"{values[name]:.3f}" for name in NUMBERS}

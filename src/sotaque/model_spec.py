@@ -64,7 +64,7 @@ def read(model: str) -> ModelSpec:
         if source.hub and not re.fullmatch("[0-9a-f]{40}", source.revision or ""):
             raise SettingsError(
                 f"{path}: {part}.hub is {source.hub!r} at revision {source.revision!r}, that is, without a "
-                "revision pinned to a commit: expected 40 hexadecimal digits, as the repository's page shows them, "
-                "or {folder: PATH} in place of hub and revision"
+                "revision pinned to a commit: expected 40 hexadecimal digits, as the repository's page shows "
+                "them, or {folder: PATH} in place of hub and revision"
             )
     return spec

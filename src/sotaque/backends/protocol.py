@@ -18,6 +18,7 @@ from sotaque.model_spec import Generation
 
 IGNORED = -100  # the label of a position without loss
 
+
 @dataclass(frozen=True)
 class Example:
     """One training item: token ids (L,) and labels (L,), IGNORED where there is no loss."""
@@ -73,7 +74,9 @@ class Backend(Protocol):
         """A batch (B, L) on the device: input_ids, labels, attention_mask."""
         ...
 
-    def loss(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(
+        self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(sum of the losses in nats, number of labels); their ratio is the mean per label."""
         ...
 
@@ -81,8 +84,13 @@ class Backend(Protocol):
         """float32 logits (N, V) at the N labelled positions of a batch, in batch order."""
         ...
 
-    def generate(self, network: torch.nn.Module, prompts: Sequence[Prompt], generation: Generation,
-                 seeds: Sequence[int]) -> list[Spoken]:
+    def generate(
+        self,
+        network: torch.nn.Module,
+        prompts: Sequence[Prompt],
+        generation: Generation,
+        seeds: Sequence[int],
+    ) -> list[Spoken]:
         """Speak a batch; item i depends on its own prompt and seed alone, not on its neighbours."""
         ...
 

@@ -124,9 +124,9 @@ def check_parts(parts: dict[str, list[Utterance]], free: int, by: str) -> None:
         if not parts[name]:
             total = sum(map(len, parts.values()))
             raise InputError(
-                f"split leaves {name} empty: {total} clips, {free} different {by}s that it may place; expected "
-                f"shares of val and test above 0 and 3 {by}s or more: give it more clips, or set split.by to the "
-                "other of text and speaker"
+                f"split leaves {name} empty: {total} clips, {free} different {by}s that it may place; "
+                f"expected shares of val and test above 0 and 3 {by}s or more: give it more clips, or set "
+                "split.by to the other of text and speaker"
             )
 
 
