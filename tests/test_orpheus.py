@@ -113,6 +113,19 @@ def test_generation_keeps_to_the_grammar(backend):
         assert one.stopped == (len(one.codes) < int(0.1 * backend.frame_rate_hz))
 
 
+def test_those_that_stop_early_leave_the_others_alone(backend):
+    """Items of one batch end at different frames; each is what it would be alone."""
+    network = backend.load_network(dtype=torch.float64)
+    prompts = [Prompt("frase " * (i + 1), "ana") for i in range(6)]
+    hot = Generation(temperature=5.0, top_p=1.0, repetition_penalty=1.1, max_s=0.15)
+    together = backend.generate(network, prompts, hot, range(6))
+    assert len({len(one.codes) for one in together if one.stopped}) > 1
+    for i, one in enumerate(together):
+        [alone] = backend.generate(network, prompts[i : i + 1], hot, [i])
+        assert np.array_equal(alone.codes, one.codes)
+        assert alone.stopped == one.stopped
+
+
 def test_generation_stops_where_the_model_says_so(backend):
     """The end's row of the output layer is made the winner: no frame is spoken, and it says it stopped."""
     network = backend.load_network()

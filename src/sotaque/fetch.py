@@ -29,42 +29,35 @@ def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
     with files.atomic_folder(out) as folder:
         for part in NEEDED:
             source = getattr(spec, part)
-            found = locate(source, part, model, offline=settings.fetch.offline)
-            for path in found:
-                target = folder / part / path.relative_to(_root(path, source, found))
-                files.link_or_copy(path, target)
+            root = locate(source, part, model, offline=settings.fetch.offline)
+            for path in wanted_files(root, source):
+                files.link_or_copy(path, folder / part / path.relative_to(root))
             check(folder / part, part, source, model)
         size = sum(p.stat().st_size for p in files.walk(folder))
     return {"base_megabytes": size / 1e6}
 
 
-def locate(source: Source, part: str, model: Path, offline: bool) -> list[Path]:
-    """The files of one source on this machine, fetched first where need be."""
-    if source.folder is not None:
-        return _in_folder(Path(source.folder), source, part, model)
+def locate(source: Source, part: str, model: Path, offline: bool) -> Path:
+    """The folder of one source on this machine, fetched first where need be."""
     if source.hub is not None:
-        return _in_folder(_snapshot(source, part, model, offline), source, part, model)
-    return [_whisper(source, part, model, offline)]
-
-
-def _root(path: Path, source: Source, found: list[Path]) -> Path:
+        return _snapshot(source, part, model, offline)
     if source.whisper is not None:
-        return path.parent
-    return Path(source.folder) if source.folder is not None else _common(found)
-
-
-def _common(found: list[Path]) -> Path:
-    return min((p.parent for p in found), key=lambda p: len(p.parts))
-
-
-def _in_folder(folder: Path, source: Source, part: str, model: Path) -> list[Path]:
+        return _whisper(source, part, model, offline)
+    folder = Path(source.folder)
     if not folder.is_dir():
         raise ModelError(
             f"{model}: {part}.folder is {folder}, and there is no such folder; put {_listed(part)} there"
         )
-    found = [p for p in files.walk(folder) if p.suffix not in (".md",) and not p.name.startswith(".")]
+    return folder
+
+
+def wanted_files(root: Path, source: Source) -> list[Path]:
+    """What is taken of a folder: `files` of the source where it names any, else all but cards."""
+    found = [path for path in files.walk(root) if path.suffix != ".md" and not path.name.startswith(".")]
+    if source.whisper is not None:
+        return [path for path in found if path.name == _whisper_url(source.whisper).rsplit("/", 1)[-1]]
     if source.files:
-        found = [p for p in found if any(p.relative_to(folder).match(pattern) for pattern in source.files)]
+        return [p for p in found if any(p.relative_to(root).match(pattern) for pattern in source.files)]
     return found
 
 
@@ -113,23 +106,29 @@ def _snapshot(source: Source, part: str, model: Path, offline: bool) -> Path:
         ) from None
 
 
-def _whisper(source: Source, part: str, model: Path, offline: bool) -> Path:
+def _whisper_url(name: str) -> str | None:
     import whisper
 
-    url = whisper._MODELS.get(source.whisper)
+    return whisper._MODELS.get(name)
+
+
+def _whisper(source: Source, part: str, model: Path, offline: bool) -> Path:
+    """The folder that holds the checkpoint, whose sha256 is part of the address that whisper knows."""
+    import whisper
+
+    url = _whisper_url(source.whisper)
     if url is None:
-        raise ModelError(
-            f"{model}: {part}.whisper is {source.whisper!r}, allowed: {', '.join(whisper._MODELS)}"
-        )
+        known = ", ".join(whisper.available_models())
+        raise ModelError(f"{model}: {part}.whisper is {source.whisper!r}, allowed: {known}")
     cache = Path.home() / ".cache" / "whisper"
-    path = cache / url.rsplit("/", 1)[-1]
+    name = url.rsplit("/", 1)[-1]
     try:
-        if offline and not path.is_file():
+        if offline and not (cache / name).is_file():
             raise OSError("fetch.offline is true and it is not in the cache")
-        return Path(whisper._download(url, str(cache), in_memory=False))
+        return Path(whisper._download(url, str(cache), in_memory=False)).parent
     except (OSError, RuntimeError) as error:
         raise ModelError(
             f"{model}: the Whisper checkpoint {source.whisper} could not be fetched: {error}. "
-            f"Without the network, put {path.name} into a folder of this machine and write "
+            f"Without the network, put {name} into a folder of this machine and write "
             f"`{part}: {{folder: PATH}}` in {model}"
         ) from None
