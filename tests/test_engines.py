@@ -1,0 +1,141 @@
+"""Both real engines over one finished tree whose outputs were written by hand and sealed by the real code."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from sotaque import files, seal, settings, stages, yaml_file
+
+TUNED = {
+    "train",
+    "select",
+    "merge",
+    "synthesize-tuned",
+    "report",
+    *(f"evaluate-tuned-{m}" for m in stages.METRICS),
+}
+
+
+@pytest.fixture
+def clone(workplace):
+    """A clone of the project with nothing made, and a git repository as DVC wants one."""
+    for name in ("Snakefile", "dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, workplace)
+    shutil.copytree(ROOT / "workflow", workplace / "workflow", dirs_exist_ok=True)
+    os.symlink("workflow/profiles", workplace / "profiles")
+    shutil.copytree(
+        ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    shutil.copytree(ROOT / "assets/micro", workplace / "assets/micro")
+    (workplace / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", workplace / ".dvc")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    return workplace
+
+
+@pytest.fixture
+def finished(clone):
+    found = settings.read(Path("params.yaml"))
+    for job in stages.jobs(found):
+        for out in job.outs:
+            made = out if job.stage.parts else out / "made.txt"
+            files.write_text(made, "{}" if made.suffix == ".json" else f"step\n{job.name}\n")
+        seal.close(job, seal.wanted(job, found))
+    return found
+
+
+def run(*command, check=True):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path("src").resolve())}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done
+
+
+def snakemake_would_run(*options):
+    """Names of the jobs of a dry run, as stages.Job names them."""
+    triggers = yaml_file.read(Path("profiles/default/config.yaml"))["rerun-triggers"]
+    loud = ("--workflow-profile", "none", "--printshellcmds", "--rerun-triggers", *triggers)
+    told = run("snakemake", "-n", "--cores", "1", *loud, *options).stdout
+    names = set()
+    for words in re.findall(r"^ +sotaque (.*)$", told, re.MULTILINE):
+        flags = dict(re.findall(r"--(\w+) +(\S+)", words))
+        names.add("-".join((words.split()[0], *(flags[key] for key in stages.STAGES[words.split()[0]].fan))))
+    return names
+
+
+def dvc_would_run():
+    told = run("dvc", "repro", "--dry", "--allow-missing").stdout
+    return {name.replace("@", "-") for name in re.findall(r"Running stage '(.+)'", told)}
+
+
+def test_snakemake_has_nothing_to_do_on_what_another_engine_made(finished):
+    assert snakemake_would_run() == set()
+
+
+def test_a_changed_learning_rate_reruns_train_and_what_follows(finished):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("lr: 1e-3", "lr: 1e-4"))
+    assert snakemake_would_run() == TUNED
+
+
+def test_a_learning_rate_on_the_command_line_does_the_same(finished):
+    assert snakemake_would_run("--config", "lr=1e-5") == TUNED
+
+
+def test_the_same_number_written_otherwise_changes_nothing(finished):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("lr: 1e-3", "lr: 0.001"))
+    assert snakemake_would_run() == set()
+
+
+def test_dvc_records_what_snakemake_made_without_making_it_again(finished):
+    done = run("dvc", "repro")
+    told = re.findall(r"^(\S+): up to date$", done.stdout + done.stderr, re.MULTILINE)
+    assert set(told) == {job.name for job in stages.jobs(finished)}
+    assert "Data and pipelines are up to date." in run("dvc", "status").stdout
+    assert snakemake_would_run() == set()
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("lr: 1e-3", "lr: 1e-4"))
+    assert "train" in dvc_would_run()
+    assert not dvc_would_run() & {"corpus", "ingest", "split", "fetch", "tokenize-00", "synthesize-base"}
+
+
+def test_after_a_checkout_of_dvc_snakemake_finds_nothing_to_do(finished):
+    run("dvc", "repro")
+    for folder in ("data/raw", "data/wav", "data/splits", "models", "results"):
+        shutil.rmtree(folder)
+    run("dvc", "checkout")
+    assert snakemake_would_run() == set()
+
+
+def test_a_fault_in_params_stops_snakemake_with_status_2(clone):
+    Path("params.yaml").write_text("model: gpt\n")
+    done = run("snakemake", "-n", check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "\nsnakemake: params.yaml: model is 'gpt', allowed: micro, orpheus-3b "
+        "(the files of workflow/models/)\n"
+    )
+    assert "Traceback" not in done.stderr
+    assert not Path("data").exists()
+
+
+def test_both_engines_make_the_same_bytes(clone, tmp_path_factory):
+    """corpus to splits for real, small: the seals of both trees are equal byte for byte."""
+    text = Path("params.yaml").read_text()
+    small = text.replace("train_clips: 400", "train_clips: 12").replace("test_clips: 40", "test_clips: 3")
+    Path("params.yaml").write_text(small.replace("novel_clips: 20", "novel_clips: 2"))
+    run("snakemake", "--cores", "2", "data/splits/seal.json")
+    seals = {p: p.read_bytes() for p in Path("data").rglob("seal.json")}
+    shutil.rmtree("data")
+    shutil.rmtree("scratch")
+    run("dvc", "repro", "split")
+    assert {p: p.read_bytes() for p in Path("data").rglob("seal.json")} == seals
+    assert len(seals) == 7
