@@ -98,20 +98,30 @@ def test_peft_itself_loads_the_adapter(settings):
     assert not torch.allclose(ours, before, atol=1e-2)
 
 
-def test_accumulation_does_not_change_the_step(settings):
-    """2 batches of 2 clips, and 1 batch of 4: the same mean loss and the same gradient."""
-    gradients = []
-    for accumulate in (2, 1):
-        how = with_train(settings, batch_clips=4 // accumulate, accumulate=accumulate)
-        how = dataclasses.replace(how, lora=dataclasses.replace(how.lora, dropout=0.0))
-        trainer = build(how)
-        batches = [np.array([0, 1]), np.array([2, 3])] if accumulate == 2 else [np.arange(4)]
-        loss, labels = train.take_step(trainer, batches, step=1, rate=0.0)
-        grads = [p.grad.clone() for p in lora.trainable(trainer.network).values() if p.grad is not None]
-        gradients.append((loss, labels, grads))
-    (loss, labels, some), (other_loss, other_labels, others) = gradients
-    assert (loss, labels) == (pytest.approx(other_loss, rel=1e-6), other_labels)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(some, others, strict=True))
+@pytest.mark.parametrize("clips", [[[0, 1], [2, 3]], [[0, 1, 2, 3]], [[0], [1, 2, 3]]], ids=str)
+def test_a_step_has_the_gradient_of_the_mean_over_all_its_labels(settings, clips):
+    """However the samples are divided into batches; against one backward pass over all of them."""
+    settings = with_train(settings, clip_norm=0.0)
+    settings = dataclasses.replace(settings, lora=dataclasses.replace(settings.lora, dropout=0.0))
+    trainer = build(settings)
+    mean, labels = train.take_step(trainer, [np.array(batch) for batch in clips], step=1, rate=0.0)
+    parameters = lora.trainable(trainer.network).values()
+    gradients = [p.grad.clone() for p in parameters]
+    trainer.network.zero_grad()
+    total, count = trainer.backend.loss(
+        trainer.network, trainer.backend.collate([trainer.train[i] for i in range(4)])
+    )
+    (total / count).backward()
+    assert (mean, labels) == (pytest.approx((total / count).item(), rel=1e-6), count)
+    assert all(torch.allclose(p.grad, g, atol=1e-6) for p, g in zip(parameters, gradients, strict=True))
+    assert max(g.abs().max() for g in gradients) > 1e-3
+
+
+def test_the_gradient_is_clipped_to_its_longest(settings):
+    trainer = build(with_train(settings, clip_norm=0.01))
+    train.take_step(trainer, [np.arange(4)], step=1, rate=0.0)
+    norms = [p.grad.square().sum() for p in lora.trainable(trainer.network).values()]
+    assert torch.stack(norms).sum().sqrt().item() == pytest.approx(0.01, rel=1e-3)
 
 
 def build(settings):
