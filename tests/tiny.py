@@ -108,7 +108,8 @@ def settings(epochs: int = 2) -> Settings:
     """params.yaml of the tiny world: 3 steps an epoch."""
     return Settings(
         model="tiny", seed=7, lr=1e-2, epochs=epochs, shards=2, lora=Lora(rank=4, alpha=8, dropout=0.1),
-        train=Train(batch_clips=2, accumulate=2, save_every_steps=2), tracking=Tracking(enabled=False),
+        train=Train(batch_clips=2, accumulate=2, save_every_steps=2, precision="float32"),
+        tracking=Tracking(enabled=False),
     )  # fmt: skip
 
 

@@ -17,10 +17,22 @@ def prepare(threads: int) -> torch.device:
 
 
 def precision(word: str, device: torch.device) -> torch.dtype:
-    """The dtype behind `auto`, `float32` or `bfloat16`; auto is bfloat16 on CUDA cards that have it."""
+    """The dtype of `float32`, `bfloat16` or `auto`, which is bfloat16 where the hardware computes in it."""
     if word == "auto":
-        word = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        word = "bfloat16" if computes_bfloat16(device) else "float32"
     return getattr(torch, word)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
+def speaking_dtype(device: torch.device) -> torch.dtype:
+    """What a network speaks in: a large one in bfloat16 on a card, a small one in float32 on the CPU."""
+    return precision("auto" if device.type == "cuda" else "float32", device)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:

@@ -50,6 +50,7 @@ class Backend(Protocol):
     loaded when first used.
     """
 
+    device: torch.device
     sample_rate_hz: int
     codec_rate_hz: int
     n_codebooks: int

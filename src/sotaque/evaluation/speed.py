@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sotaque import backends
+from sotaque import backends, device
 from sotaque.backends.protocol import Prompt
 from sotaque.evaluation import bootstrap
 from sotaque.evaluation.context import Context, Scores
@@ -41,7 +41,8 @@ def _speaker_of(context: Context) -> Callable[[Utterance], float]:
     backend = backends.load(context.spec.backend, context.base, context.device)
     if context.system == "codec":
         return lambda u: len(round_trip(backend, u, context.settings.seed).samples) / backend.codec_rate_hz
-    network = backend.load_network(None if context.system == "base" else context.network)
+    folder = None if context.system == "base" else context.network
+    network = backend.load_network(folder, device.speaking_dtype(backend.device))
 
     def say(utterance: Utterance) -> float:
         prompt, seed = Prompt(utterance.text, utterance.speaker), seed_of(context.settings.seed, utterance.id)

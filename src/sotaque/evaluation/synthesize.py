@@ -97,7 +97,8 @@ def takes(
         return
     if system not in ("base", "tuned"):
         raise SettingsError(f"system is {system!r}, allowed: reference, codec, base, tuned")
-    loaded = backend.load_network(None if system == "base" else network)
+    folder = None if system == "base" else network
+    loaded = backend.load_network(folder, device.speaking_dtype(backend.device))
     ordered = sorted(utterances, key=lambda u: (len(u.text), u.id))
     size = settings.synthesize.batch_clips
     for start in range(0, len(ordered), size):

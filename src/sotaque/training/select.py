@@ -97,7 +97,7 @@ def choose(candidates: Sequence[Candidate], targets: Targets) -> tuple[Candidate
 
 def adapted(backend: Backend, adapter: Path | None) -> torch.nn.Module:
     """The base with an adapter merged into it, which speaks faster than beside it."""
-    network = backend.load_network()
+    network = backend.load_network(dtype=device.speaking_dtype(backend.device))
     return adapters.load(network, adapter).merge_and_unload() if adapter else network
 
 
