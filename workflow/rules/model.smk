@@ -36,6 +36,7 @@ rule train:
     log:
         "logs/{model}/train.log",
     threads: SETTINGS.train.threads
+    priority: 10
     resources:
         gpu=1,
     params:
