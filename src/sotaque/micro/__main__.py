@@ -37,6 +37,16 @@ def decoder(micro: Micro) -> None:
     decoder_module.train(codec, Pool(micro.work / "pool"), settings, micro.work / "codec")
 
 
+def decoded(micro: Micro) -> None:
+    from sotaque.backends.orpheus.codec import Codec
+    from sotaque.micro import pool, progress, shipping
+
+    shipping.ship_codec(micro)
+    codec = Codec(micro.assets / "codec", progress.device())
+    heard, count = pool.Pool(micro.work / "pool"), micro.sections["decoded"]["clips"]
+    pool.decode(micro.work / "decoded", heard, codec, count)
+
+
 def asr(micro: Micro) -> None:
     from sotaque.micro import asr as asr_module
     from sotaque.micro.pool import Pool
@@ -88,9 +98,8 @@ def checks(micro: Micro) -> None:
     checks_module.run(micro)
 
 
-WORDS = {
-    function.__name__: function for function in (corpus, codec, decoder, asr, spoken, base, assets, checks)
-}
+STAGES = (corpus, codec, decoder, decoded, asr, spoken, base, assets, checks)
+WORDS = {function.__name__: function for function in STAGES}
 
 
 def _cores() -> int:

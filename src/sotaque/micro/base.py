@@ -13,15 +13,21 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sotaque.backends.orpheus.layout import SLOTS, Layout
-from sotaque.micro import progress, spoken, vocabulary
+from sotaque.micro import guide, progress, spoken, vocabulary
 from sotaque.micro.muon import Muon
 
 IGNORED = -100
+SPEAKER_TOKENS = 7  # human start, text start, three letters of the speaker, colon and space
+GUIDE_SPREAD = 2.5  # letters
 
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """model: LlamaConfig's arguments; sentences_from, whole_from: shares of the steps; slot_weights: 7."""
+    """model: LlamaConfig's arguments. short_until, sentences_from, whole_from: shares of the steps.
+
+    short_frames: the longest clip until `short_until`; slot_weights: of the losses of the seven slots.
+    guide_until, guide_weight: share of the steps, and weight of the loss, of guided attention.
+    """
 
     model: dict
     steps: int
@@ -29,10 +35,14 @@ class BaseSettings:
     lr: float
     muon_lr: float
     decay_share: float
+    short_until: float
+    short_frames: int
     sentences_from: float
     sentence_share: float
     whole_from: float
     slot_weights: tuple[float, ...]
+    guide_until: float
+    guide_weight: float
     seed: int
 
 
@@ -47,8 +57,9 @@ def build(model: dict, layout: Layout) -> LlamaForCausalLM:
 class Corpus:
     """Token sequences of all blocks on disk, newly made blocks included at each `refresh`."""
 
-    def __init__(self, folder: Path, tokenizer, layout: Layout):
+    def __init__(self, folder: Path, tokenizer, layout: Layout, short_frames: int = 0):
         self.folder, self.tokenizer, self.layout = folder, tokenizer, layout
+        self.short_frames = short_frames
         self.items: dict[str, list[tuple[list[int], np.ndarray]]] = {"words": [], "sentences": []}
         self.read: set[Path] = set()
         self.refresh()
@@ -59,22 +70,21 @@ class Corpus:
                 if path not in self.read:
                     self.read.add(path)
                     items.extend(self.item(one) for one in spoken.read(path))
+        longest = SLOTS * self.short_frames + 2
+        self.short = [item for item in self.items["words"] if len(item[1]) - len(item[0]) <= longest]
 
     def item(self, one: spoken.Spoken) -> tuple[list[int], np.ndarray]:
         text_ids = self.tokenizer.encode(one.text, add_special_tokens=False)
         return self.layout.prompt(text_ids), np.array(self.layout.sequence(text_ids, one.codes), np.int32)
 
-    def batch(self, rng: np.random.Generator, size: int, sentence_share: float) -> list[np.ndarray]:
-        """Sequences of similar length: one of eight slices of a sorted draw."""
+    def batch(self, rng: np.random.Generator, size: int, sentence_share: float, short: bool) -> list:
+        """Items of similar length: one of eight slices of a sorted draw. short: the shortest words only."""
         count = 8 * size
+        words = self.short if short else self.items["words"]
         sentences = rng.binomial(count, sentence_share) if self.items["sentences"] else 0
-        drawn = [
-            self.items["sentences"][i]
-            for i in rng.integers(0, max(1, len(self.items["sentences"])), sentences)
-        ]
-        drawn += [
-            self.items["words"][i] for i in rng.integers(0, len(self.items["words"]), count - sentences)
-        ]
+        said = self.items["sentences"]
+        drawn = [said[i] for i in rng.integers(0, max(1, len(said)), sentences)]
+        drawn += [words[i] for i in rng.integers(0, len(words), count - sentences)]
         drawn.sort(key=lambda item: len(item[1]))
         start = size * int(rng.integers(0, 8))
         return drawn[start : start + size]
@@ -93,11 +103,15 @@ def collate(items: list, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, labels
 
 
-def slot_losses(
-    network: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, layout: Layout, whole: bool
-):
+def slot_losses(network, ids: torch.Tensor, labels: torch.Tensor, layout: Layout, whole: bool):
     """Nats of each spoken token and its slot: (N,), (N,). Slot 0 also holds speech end, slot 7 AI end."""
-    hidden = network.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    hidden = network.model(input_ids=ids, use_cache=False).last_hidden_state
+    return losses_of(network, hidden, labels, layout, whole)
+
+
+def losses_of(network, hidden: torch.Tensor, labels: torch.Tensor, layout: Layout, whole: bool):
+    """The same from the last hidden states (B, L, D)."""
+    hidden = hidden[:, :-1]
     targets = labels[:, 1:]
     kept = targets != IGNORED
     hidden, targets = hidden[kept], targets[kept]
@@ -127,8 +141,7 @@ def validate(network, items: list, layout: Layout) -> dict[str, float]:
     ordered = sorted(items, key=lambda item: len(item[1]))
     swapped = []
     for (prompt, sequence), (other, _) in zip(ordered, ordered[1:] + ordered[:1], strict=True):
-        tag = 5  # human start, text start and three letters of the speaker stay
-        prompt_of_other = prompt[: 2 + tag] + other[2 + tag :]
+        prompt_of_other = prompt[:SPEAKER_TOKENS] + other[SPEAKER_TOKENS:]
         swapped.append(
             (prompt_of_other, np.concatenate([prompt_of_other, sequence[len(prompt) :]]).astype(np.int32))
         )
@@ -156,7 +169,7 @@ def train(corpus_folder: Path, held_out: list, codebook_size: int, settings: Bas
     place = progress.device()
     tokenizer = vocabulary.build(codebook_size)
     layout = vocabulary.layout(tokenizer)
-    corpus = Corpus(corpus_folder, tokenizer, layout)
+    corpus = Corpus(corpus_folder, tokenizer, layout, settings.short_frames)
     held_out = [corpus.item(one) for one in held_out]
     network = build(settings.model, layout).to(place)
     network.model.compile(dynamic=True)
@@ -172,16 +185,24 @@ def train(corpus_folder: Path, held_out: list, codebook_size: int, settings: Bas
     running = None
     for step in range(start, settings.steps):
         share = settings.sentence_share if step >= settings.sentences_from * settings.steps else 0.0
-        items = corpus.batch(np.random.default_rng((settings.seed, step)), settings.batch, share)
+        rng = np.random.default_rng((settings.seed, step))
+        short = step < settings.short_until * settings.steps
+        items = corpus.batch(rng, settings.batch, share, short)
         ids, labels = (tensor.to(place) for tensor in collate(items, layout))
         with torch.autocast(place.type, torch.bfloat16):
             whole = step >= settings.whole_from * settings.steps
-            losses, slots = slot_losses(network, ids, labels, layout, whole)
+            output = network.model(input_ids=ids, use_cache=False, output_hidden_states=True)
+            losses, slots = losses_of(network, output.last_hidden_state, labels, layout, whole)
+        guided = losses.new_zeros(())
+        if step < settings.guide_until * settings.steps:
+            places = guide.expected_places(ids, labels, SPEAKER_TOKENS, (layout.text_end, layout.speech_end))
+            entering = output.hidden_states[guide.LAYER].float()
+            guided = guide.attention_loss(network, entering, places, GUIDE_SPREAD)
         for optimizer, peak in zip(both, (settings.muon_lr, settings.lr), strict=True):
             rate = progress.learning_rate(step, settings.steps, peak, 50, settings.decay_share)
             progress.set_learning_rate(optimizer, rate)
             optimizer.zero_grad(set_to_none=True)
-        ((losses * weights[slots]).sum() / weights[slots].sum()).backward()
+        ((losses * weights[slots]).sum() / weights[slots].sum() + settings.guide_weight * guided).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in both:
             optimizer.step()
@@ -189,7 +210,7 @@ def train(corpus_folder: Path, held_out: list, codebook_size: int, settings: Bas
         mean = losses.mean().item()
         running = mean if running is None else 0.95 * running + 0.05 * mean
         if step % 25 == 0:
-            log(step=step, tokens=tokens, train_nats=running)
+            log(step=step, tokens=tokens, train_nats=running, guide_nats=guided.item())
         if (step + 1) % 250 == 0 or step + 1 == settings.steps:
             log(step=step + 1, tokens=tokens, **validate(network, held_out, layout))
             corpus.refresh()
@@ -202,4 +223,5 @@ def train(corpus_folder: Path, held_out: list, codebook_size: int, settings: Bas
 def export(network: LlamaForCausalLM, codebook_size: int, folder: Path) -> None:
     """Hugging Face's layout: config, safetensors in bf16, tokenizer."""
     network.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     vocabulary.save(codebook_size, folder)

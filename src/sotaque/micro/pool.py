@@ -55,10 +55,28 @@ def make(folder: Path, settings: PoolSettings, seed: int, workers: int) -> None:
                     f"pool: {number} of {settings.clips} clips, {start / speech.RATE_HZ / 3600:.2f} h",
                     flush=True,
                 )
+    _write_index(folder, rows)
+
+
+def decode(folder: Path, pool: "Pool", codec, count: int) -> None:
+    """The first `count` clips as the codec gives them back, a pool like any other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, start = [], 0
+    with open(folder / "samples.i16", "wb") as out:
+        for index in range(count):
+            samples = codec.decode(codec.encode([pool.audio(index)])[0], seed=0)
+            out.write(np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16).tobytes())
+            rows.append(pool.rows[index] | {"start": start, "length": len(samples)})
+            start += len(samples)
+            if index % 500 == 0:
+                print(f"decoded: {index} of {count} clips", flush=True)
+    _write_index(folder, rows)
+
+
+def _write_index(folder: Path, rows: list[dict]) -> None:
     temporary = folder / "index.tmp"
-    temporary.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
-    )
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    temporary.write_text("".join(lines), encoding="utf-8")
     os.replace(temporary, folder / "index.jsonl")
 
 

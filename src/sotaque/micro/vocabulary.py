@@ -4,6 +4,7 @@ Ids: 256 bytes, one merge for each accented letter, begin of text, end of turn, 
 vocabulary `<custom_token_0>` to `<custom_token_{9 + 7 * codebook_size}>`.
 """
 
+import json
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -57,4 +58,8 @@ def layout(tokenizer: PreTrainedTokenizerFast) -> Layout:
 
 
 def save(codebook_size: int, folder: Path) -> None:
+    """tokenizer.json and its configuration, without the white space that thousands of tokens would cost."""
     build(codebook_size).save_pretrained(folder)
+    path = folder / "tokenizer.json"
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(tree, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
