@@ -23,7 +23,12 @@ LATENT_STEPS_PER_FRAME = 4
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """model: the arguments of snac.SNAC; segment: samples; commitment: weight of the VQ losses."""
+    """model: the arguments of snac.SNAC; segment: samples; commitment: weight of the VQ losses.
+
+    steady_from, steadiness: step from which, and weight with which, a clip that is shifted by less than a
+    quarter of a code must get the same codes. Without it a shift of 1 ms changes three codes of four, and a
+    language model has to predict chance.
+    """
 
     model: dict
     steps: int
@@ -32,6 +37,8 @@ class CodecSettings:
     segment: int
     lr: float
     commitment: float
+    steady_from: int
+    steadiness: float
     seed: int
 
 
@@ -150,6 +157,24 @@ def batches(pool: Pool, settings: CodecSettings, step: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([pool.segment(i, settings.segment, rng) for i in chosen]))[:, None]
 
 
+def shifted(audio: torch.Tensor, seed: int, step: int) -> torch.Tensor:
+    """The same clips up to HOP / 4 samples later and up to 1 dB louder or softer. (B, 1, T)"""
+    rng = np.random.default_rng((seed, step, 3))
+    views = [clip.roll(int(rng.integers(8, HOP // 4)), -1) * 10 ** rng.uniform(-0.05, 0.05) for clip in audio]
+    return torch.stack(views).to(audio)
+
+
+def steadiness_loss(codec: SNAC, latents: torch.Tensor, codes: list[torch.Tensor]) -> torch.Tensor:
+    """How far the latents of a shifted clip are from the codes of the clip, level by level."""
+    residual, loss = latents, latents.new_zeros(())
+    for level, indices in zip(codec.quantizer.quantizers, codes, strict=True):
+        pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
+        wanted = level.decode_code(indices).detach()
+        loss = loss + F.mse_loss(level.in_proj(pooled), wanted)
+        residual = residual - level.out_proj(wanted).repeat_interleave(level.stride, dim=-1)
+    return loss
+
+
 def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
     """Encoder and codebooks; checkpoints, resumable, in `folder`/encoder.pt."""
     torch.manual_seed(settings.seed)
@@ -172,6 +197,10 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
     for step in range(start, settings.steps):
         plain = step < settings.plain_steps
         audio = batches(pool, settings, step).to(place)
+        steady = step >= settings.steady_from
+        if steady:
+            half = audio[: len(audio) // 2]
+            audio = torch.cat([half, shifted(half, settings.seed, step)])
         latents = encode(audio)
         if step == settings.plain_steps:
             _cluster_all(codec, pool, settings)
@@ -181,14 +210,24 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
             optimizer, progress.learning_rate(step, settings.steps, settings.lr, 50, 0.3)
         )
         optimizer.zero_grad(set_to_none=True)
-        (spectral_loss + settings.commitment * vq_loss).backward()
+        total = spectral_loss + settings.commitment * vq_loss
+        if steady:
+            half = len(audio) // 2
+            changed = steadiness_loss(codec, latents[half:], [indices[:half] for indices in codes])
+            total = total + settings.steadiness * changed
+        total.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         usage.update(codes)
         if not plain and step % 50 == 0 and step < 0.7 * settings.steps:
             usage.restart(codec, projected)
         if step % 50 == 0:
-            log(step=step, spectral_l1=spectral_loss.item(), vq=vq_loss.item(), perplexity=usage.perplexity())
+            half = len(audio) // 2
+            kept = [(c[:half] == c[half:]).float().mean().item() for c in codes] if steady else []
+            figures = {"spectral_l1": spectral_loss.item(), "vq": vq_loss.item()}
+            log(
+                step=step, **figures, perplexity=usage.perplexity(), kept_by_shift=[round(k, 3) for k in kept]
+            )
         if (step + 1) % 250 == 0 or step + 1 == settings.steps:
             progress.save_atomically(
                 {"codec": codec.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict(),
