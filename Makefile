@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 # make demo MODEL=... ACCENT=... lays these over params.yaml for one run
-OVERRIDES := $(if $(MODEL),model=$(MODEL)) $(if $(ACCENT),corpus.accent=$(ACCENT))
+OVERRIDES := $(if $(MODEL),model=$(MODEL)) $(if $(ACCENT),'corpus={accent: $(ACCENT)}')
 CONFIG := $(if $(strip $(OVERRIDES)),--config $(OVERRIDES))
 
 help:  ## say what can be made
@@ -62,6 +62,8 @@ ui: $(INSTALLED)  ## open MLflow's pages on this machine: http://127.0.0.1:5000
 	@mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 pull: $(INSTALLED)  ## bring the versioned results from the DVC remote; Snakemake then finds nothing to do
+	@[ -f dvc.lock ] || { echo "there is no dvc.lock, which says what to pull: run dvc repro where the results are, commit dvc.lock and dvc push" >&2; exit 2; }
+	@[ -n "$$(dvc remote list)" ] || { echo "there is no remote to pull from: dvc remote add -d store PATH_OR_URL" >&2; exit 2; }
 	@dvc pull
 	@sotaque freshen
 

@@ -10,10 +10,12 @@ from snakemake.utils import min_version
 min_version("9.10")
 
 
+include: "workflow/rules/common.smk"
+
+
 configfile: "params.yaml"
 
 
-include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/evaluation.smk"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sotaque import settings
+
 
 def sotaque(*words, **kwargs):
     return subprocess.run([sys.executable, "-m", "sotaque", *words], capture_output=True, text=True, **kwargs)
@@ -34,6 +36,12 @@ def test_bad_parameters_are_one_message_and_status_2(workplace, line, told):
     assert done.stderr.startswith("sotaque corpus: params.yaml: ")
     assert told in done.stderr
     assert not Path("data").exists(), "nothing is touched"
+
+
+def test_a_value_that_is_left_out_is_the_one_of_the_shipped_file(workplace):
+    shipped = settings.read(Path("params.yaml"))
+    Path("params.yaml").write_text("")
+    assert settings.read(Path("params.yaml")) == shipped
 
 
 def test_missing_parameters_are_named(workplace):

@@ -89,6 +89,28 @@ def test_a_learning_rate_on_the_command_line_does_the_same(finished):
     assert snakemake_would_run("--config", "lr=1e-5") == TUNED
 
 
+def test_a_nested_key_on_the_command_line_is_one_key_of_its_section(finished):
+    assert snakemake_would_run("--config", "lora={rank: 16}") == TUNED
+    assert snakemake_would_run("--config", "lora={rank: 32}") == set()
+
+
+def test_a_fault_on_the_command_line_is_named(finished):
+    done = run("snakemake", "-n", "--config", "corpus={accent: martian}", check=False)
+    assert done.returncode == 2
+    assert (
+        "params.yaml with --config: corpus.accent is 'martian', allowed: pt-br, es-mx, en-gb" in done.stderr
+    )
+
+
+def test_a_model_that_is_not_pinned_stops_before_anything_runs(clone):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("model: micro ", "model: orpheus-3b "))
+    done = run("snakemake", "--cores", "1", check=False)
+    assert done.returncode == 2
+    assert re.search("orpheus-3b.yaml: network.hub is .* and codec.hub is", done.stderr)
+    assert not Path("data").exists()
+
+
 def test_the_same_number_written_otherwise_changes_nothing(finished):
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("lr: 1e-3", "lr: 0.001"))

@@ -87,7 +87,6 @@ def test_what_is_left_out_has_its_default(params):
         ("lora: 32", r"lora is 32, expected a mapping"),
         ("lora:\n  rank: 0", r"lora\.rank is 0, allowed: 1 to 1024"),
         ("- a", r"the file is \['a'\], expected a mapping"),
-        ("", r"the file is None, expected a mapping"),
         ("lr: 1\nlr: 2", r"not valid YAML.*'lr' stands twice"),
         ("lora:\n  rank: 1\n  rank: 1", r"'rank' stands twice"),
         ("lr: [1", r"not valid YAML"),

@@ -78,8 +78,11 @@ def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> J
                         f"{job.name} uses {path}"
                     )
             return job
-    allowed = {key: stages.fan_values(settings)[key] for key in stage.fan}
-    raise SettingsError(f"{stage.word} has no {given}; allowed: {allowed}")
+    allowed = {key: ", ".join(stages.fan_values(settings)[key]) for key in stage.fan}
+    raise SettingsError(
+        f"{stage.word} has no {given}; with {options.params} allowed: {allowed} "
+        "(shard_names in dvc.yaml must agree with shards)"
+    )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sotaque import files, settings, stamps, yaml_file
+from sotaque import files, model_spec, settings, stamps, yaml_file
 from sotaque.errors import SotaqueError
 from sotaque.settings import Settings
 
@@ -26,7 +26,8 @@ def start(path: Path, given: dict[str, Any], is_main: bool) -> tuple[Settings, P
     os.environ["SOTAQUE_ENGINE"] = "snakemake"
     try:
         params = effective(path, given) if is_main else EFFECTIVE if given else path
-        found = settings.read(params)
+        found = settings.read(params, f"{path}{' with --config' if given else ''}")
+        model_spec.read(found.model)
         if is_main:
             stamps.freshen(found)
         return found, params
@@ -38,22 +39,19 @@ def start(path: Path, given: dict[str, Any], is_main: bool) -> tuple[Settings, P
 def effective(path: Path, given: dict[str, Any]) -> Path:
     """The file with the parameters of this run: `path` itself, or a copy of it with `given` laid over.
 
-    given: nested mappings, or dotted keys such as {"lora.rank": 16}.
+    given: words, numbers, or nested mappings whose leaves are words, as Snakemake hands them over.
     """
     if not given:
         return path
-    values = yaml_file.read(path)
-    for key, value in given.items():
-        _lay_over(values, key.split("."), value)
+    values = yaml_file.read(path) or {}
+    _lay_over(values, given)
     files.write_text(EFFECTIVE, json.dumps(values, indent=2) + "\n")
     return EFFECTIVE
 
 
-def _lay_over(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    if len(keys) > 1:
-        _lay_over(values.setdefault(keys[0], {}), keys[1:], value)
-    elif isinstance(value, dict) and isinstance(values.get(keys[0]), dict):
-        for key, inner in value.items():
-            _lay_over(values[keys[0]], [key], inner)
-    else:
-        values[keys[0]] = value
+def _lay_over(values: dict[str, Any], given: dict[str, Any]) -> None:
+    for key, value in given.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _lay_over(values[key], value)
+        else:
+            values[key] = yaml_file.parse(value, f"--config {key}") if isinstance(value, str) else value

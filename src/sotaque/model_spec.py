@@ -57,14 +57,17 @@ def read(model: str) -> ModelSpec:
     """Read workflow/models/<model>.yaml; raises SettingsError naming the key at fault."""
     path = path_of(model)
     spec = settings.build(ModelSpec, yaml_file.read(path), str(path))
+    faults = []
     for part in ("network", "codec", "asr"):
         source = getattr(spec, part)
         if sum(x is not None for x in (source.folder, source.hub, source.whisper)) != 1:
             raise SettingsError(f"{path}: {part} must name exactly one of folder, hub, whisper")
         if source.hub and not re.fullmatch("[0-9a-f]{40}", source.revision or ""):
-            raise SettingsError(
-                f"{path}: {part}.hub is {source.hub!r} at revision {source.revision!r}, that is, without a "
-                "revision pinned to a commit: expected 40 hexadecimal digits, as the repository's page shows "
-                "them, or {folder: PATH} in place of hub and revision"
-            )
+            faults.append(f"{part}.hub is {source.hub!r} at revision {source.revision!r}")
+    if faults:
+        raise SettingsError(
+            f"{path}: {' and '.join(faults)}, that is, without a revision pinned to a commit: expected 40 "
+            f"hexadecimal digits, as the repository's page shows them; edit {path}, whose head says how, or "
+            "write {folder: PATH} in place of hub and revision"
+        )
     return spec

@@ -93,7 +93,7 @@ class Train:
     warmup_share: float = number(0.05, 0.0, 1.0)
     weight_decay: float = number(0.0, 0.0, 1.0)
     clip_norm: float = number(1.0, 0.0, 1000.0)
-    save_every_steps: int = number(50, 1, 1_000_000)
+    save_every_steps: int = number(100, 1, 1_000_000)
     max_tokens: int = number(2048, 16, 131_072)
     mask_prompt: bool = True
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -141,7 +141,7 @@ class Settings:
     model: str = "micro"
     seed: int = number(42, 0, 2**31 - 1)
     lr: float = number(1e-3, 0.0, 1.0)
-    epochs: int = number(4, 1, 10_000)
+    epochs: int = number(6, 1, 10_000)
     shards: int = number(4, 1, 10_000)
     lora: Lora = Lora()
     targets: Targets = Targets()
@@ -230,10 +230,12 @@ def _scalar(kind: type, value: Any, name: str, where: str, bounds: tuple[float, 
     return value
 
 
-def read(path: Path) -> Settings:
-    """Read and check params.yaml; raises SettingsError (exit status 2)."""
-    settings = build(Settings, yaml_file.read(path), str(path))
-    check(settings, str(path))
+def read(path: Path, name: str | None = None) -> Settings:
+    """Read and check params.yaml, called `name` in messages; raises SettingsError (exit status 2)."""
+    name = name or str(path)
+    values = yaml_file.read(path)
+    settings = build(Settings, {} if values is None else values, name)
+    check(settings, name)
     return settings
 
 

@@ -246,7 +246,13 @@ STAGES = {
             },
             after=("ingest", "split", "fetch", "train", "select", "synthesize", "evaluate"),
             out="results/{model}",
-            parts=("/report.html", "/metrics.json", "/plots/loss.csv", "/plots/selection.csv"),
+            parts=(
+                "/report.html",
+                "/metrics.json",
+                "/headline.json",
+                "/plots/loss.csv",
+                "/plots/selection.csv",
+            ),
         ),
     )
 }

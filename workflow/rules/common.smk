@@ -4,6 +4,7 @@
 # out  SETTINGS, PARAMS (the file that every command reads), .stamps/
 
 from pathlib import Path
+from shutil import which
 
 from sotaque import engine, manifest, stages
 
@@ -23,6 +24,10 @@ def network(wildcards):
 # Only `--sdm apptainer` looks at it; make the environment in the same image first:
 # apptainer exec docker://python:3.11-bookworm make install
 container: "docker://python:3.11-bookworm"
+
+
+# Jobs that use the card take turns; without one there is nothing to take turns for.
+GPU = 1 if which("nvidia-smi") else 0
 
 
 wildcard_constraints:

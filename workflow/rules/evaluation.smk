@@ -16,7 +16,7 @@ rule synthesize:
     log:
         "logs/{model}/synthesize-{system}.log",
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         settings=PARAMS,
         network=network,
@@ -48,7 +48,7 @@ rule evaluate:
         "logs/{model}/evaluate-{system}-{metric}.log",
     threads: lambda wildcards: workflow.cores if wildcards.metric == "speed" else 1
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         settings=PARAMS,
         network=network,
@@ -95,6 +95,7 @@ rule report:
             category="Results",
             caption="../report/metrics.rst",
         ),
+        "results/{model}/headline.json",
         "results/{model}/plots/loss.csv",
         "results/{model}/plots/selection.csv",
     log:

@@ -35,10 +35,10 @@ rule train:
         "models/{model}/lora/seal.json",
     log:
         "logs/{model}/train.log",
-    threads: SETTINGS.train.threads
     priority: 10
+    threads: SETTINGS.train.threads
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         settings=PARAMS,
     shell:
@@ -66,7 +66,7 @@ rule select:
     log:
         "logs/{model}/select.log",
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         settings=PARAMS,
     shell:

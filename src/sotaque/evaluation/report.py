@@ -25,11 +25,12 @@ def run(
     settings: Settings, *, model: Path, manifest: Path, splits: Path, base: Path, lora: Path, selected: Path,
     results: Path, out: Path,
 ) -> dict[str, float]:  # fmt: skip
-    """Write report.html, metrics.json, plots/loss.csv, plots/selection.csv; returns the tuned figures."""
+    """Write report.html, metrics.json, headline.json, plots/{loss,selection}.csv; returns the headline."""
     found = read_results(results)
     metrics = collect(settings, found)
     losses, selection = curves.read_losses(lora), curves.read_selection(selected)
     files.write_json(out / "metrics.json", metrics)
+    files.write_json(out / "headline.json", headline(metrics))
     files.write_text(out / "plots/loss.csv", curves.to_csv(curves.Loss, losses))
     files.write_text(out / "plots/selection.csv", curves.to_csv(curves.Candidate, selection.candidates))
     page = render.Page(

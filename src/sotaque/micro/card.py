@@ -27,6 +27,16 @@ TITLES = {
     ),
 }
 _CURVE_ROWS = 12
+# What each model is asked for: figure, "<=" or ">=", limit. The card says which are met.
+GOALS = {
+    "asr": (("wer_pt-br", "<=", 0.03), ("wer_es-mx", "<=", 0.03), ("wer_en-gb", "<=", 0.03)),
+    "codec": (
+        ("wer_pt-br", "<=", 0.06),
+        ("similarity_lowest", ">=", 0.85),
+        ("voices_nearest_own_share", ">=", 1.0),
+    ),
+    "base": (("wer", "<=", 0.15), ("rtf_batch_1", "<=", 0.5)),
+}
 
 
 def write_all(micro: Micro) -> None:
@@ -44,6 +54,8 @@ def render(micro: Micro, name: str) -> str:
         use,
         "## Measured",
         _table(("figure", "value"), [(key, _value(value)) for key, value in figures["measured"].items()]),
+        "## Goals",
+        _table(("figure", "goal", "measured", "met"), list(goal_rows(name, figures["measured"]))),
         "Voices and texts of these figures were in no training: the targets' voices, and texts that are "
         "reserved by their hash. `novel_words`: sentences with words that no training text holds. WER is "
         "that of the micro recogniser; DNSMOS is the predicted opinion (`mos`).",
@@ -54,6 +66,13 @@ def render(micro: Micro, name: str) -> str:
         f"Measured on: {_value(figures['hardware'])}. Settings: src/sotaque/micro/params.yaml.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def goal_rows(name: str, measured: dict):
+    for figure, sense, limit in GOALS[name]:
+        value = measured[figure]
+        met = value <= limit if sense == "<=" else value >= limit
+        yield figure, f"{sense} {limit}", _value(value), "yes" if met else "**no**"
 
 
 def data_lines(micro: Micro, name: str) -> str:

@@ -149,6 +149,8 @@ def _likeness(checks: Checks, decoded: list[Said], centroids: dict[str, np.ndarr
     voices = {name: nearest(np.mean(vectors, axis=0)) for name, vectors in by_voice.items()}
     return {
         "similarity": own,
+        "similarity_lowest": min(own.values()),
+        "voices_nearest_own_share": float(np.mean([found == name for name, found in voices.items()])),
         "clips_nearest_own_voice": float(np.mean(hits)),
         "voices_nearest_own": [name for name, found in voices.items() if found == name],
         "voices_nearest_another": {name: found for name, found in voices.items() if found != name},

@@ -25,7 +25,9 @@ def run(
 
     Raises ModelError when the reloaded network does not answer as the adapter did, or lacks a tensor.
     """
-    backend = backends.load(model_spec.read(model.stem).backend, base, device.prepare(1))
+    device.prepare(1)
+    memory = torch.device("cpu")  # two float32 copies of a large network do not fit on a card
+    backend = backends.load(model_spec.read(model.stem).backend, base, memory)
     step = files.read_json(selected)["step"]
     return {"step": step, **merge(backend, _adapter(lora, step), out, settings.merge.tolerance)}
 
