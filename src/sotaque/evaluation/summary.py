@@ -25,7 +25,7 @@ def run(settings: Settings) -> int:
         console.print(f"{missing}; run make demo, snakemake --cores all or dvc repro", markup=False)
         return 1
     metrics = files.read_json(results / "metrics.json")
-    console.print(table(f"{metrics['model']}: test clips of the headline", metrics["systems"]))
+    console.print(table(f"{metrics['model']}: the test clips", metrics["systems"]))
     for group, systems in metrics["groups"].items():
         console.print(table(f"group “{group}”", systems))
     for line in verdicts(metrics["targets"]):

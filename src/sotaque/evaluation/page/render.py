@@ -82,7 +82,7 @@ class Page:
             "targets": targets,
             "met": sum(t["pass"] for t in targets.values()),
             "verdict_text": words.verdict(targets),
-            "main_caption": f"Test clips of the headline: {systems['tuned']['clips']}",
+            "main_caption": f"Test clips: {systems['tuned']['clips']}",
             "mos_reference": systems["reference"]["mos"],
             "difference": words.difference(self.results, self.settings),
             "similarity_text": words.similarity_levels(self.results["reference"]["similarity"]["summary"]),

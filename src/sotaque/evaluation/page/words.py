@@ -48,7 +48,7 @@ def similarity_levels(level: dict[str, Any]) -> str:
     said = "Similarity is the cosine between the Resemblyzer embedding of a clip and the speaker's voice."
     if level["similarity"] is None:
         return said
-    said += f" Real recordings reach {level['similarity']:.2f} with their own speaker"
+    said += f" The recordings themselves reach {level['similarity']:.2f} with their own speaker"
     if level["other_speakers"] is not None:
         said += f" and {level['other_speakers']:.2f} with the other speakers of the corpus"
     return said + "."
@@ -57,7 +57,7 @@ def similarity_levels(level: dict[str, Any]) -> str:
 def source(part: Source) -> str:
     """Where a part of the model comes from."""
     if part.folder:
-        return f"shipped in {part.folder}"
+        return f"from {part.folder}"
     return f"{part.hub} at {part.revision}" if part.hub else f"checkpoint “{part.whisper}”"
 
 
