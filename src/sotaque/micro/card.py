@@ -54,6 +54,7 @@ def render(micro: Micro, name: str) -> str:
         use,
         "## Measured",
         _table(("figure", "value"), [(key, _value(value)) for key, value in figures["measured"].items()]),
+        *micro.sections.get("notes", {}).get(name, []),
         "## Goals",
         _table(("figure", "goal", "measured", "met"), list(goal_rows(name, figures["measured"]))),
         "Voices and texts of these figures were in no training: the targets' voices, and texts that are "
@@ -63,7 +64,7 @@ def render(micro: Micro, name: str) -> str:
         data_lines(micro, name),
         "## Training",
         training_lines(micro, name),
-        f"Measured on: {_value(figures['hardware'])}. Settings: src/sotaque/micro/params.yaml.",
+        f"Measured on: {_value(figures['hardware'])}. Settings: figures.json beside.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -159,9 +159,9 @@ def _likeness(checks: Checks, decoded: list[Said], centroids: dict[str, np.ndarr
 
 def base_figures(checks: Checks) -> dict:
     """Sentences that the base never read, in its own voices; speed at batch 1 on one core."""
-    started = time.perf_counter()
+    started = time.process_time()  # one thread: the core's own time, whatever else the machine does
     made = [checks.speak(v, t, seed) for seed, (v, t) in enumerate(base_texts(checks.settings.clips, 3))]
-    spent_s = time.perf_counter() - started
+    spent_s = time.process_time() - started
     seconds = sum(len(clip.samples) for clip in made) / RATE_HZ
     recorded = [len(speech.render(clip.voice, clip.text)) / RATE_HZ for clip in made]
     held_out = spoken.read(checks.micro.work / "spoken" / "held-out-0000.npz")[:128]
@@ -209,7 +209,7 @@ def run(micro: Micro) -> None:
 
     checks = Checks(micro)
     for name, measure in FIGURES.items():
-        figures = {"measured": measure(checks), "hardware": hardware()}
+        figures = {"measured": measure(checks), "hardware": hardware(), "settings": micro.sections}
         path = micro.assets / name / "figures.json"
         path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"checks: {name}: {json.dumps(figures['measured'], ensure_ascii=False)}", flush=True)
