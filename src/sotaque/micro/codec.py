@@ -219,7 +219,7 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         usage.update(codes)
-        if not plain and step % 50 == 0 and step < 0.7 * settings.steps:
+        if not plain and step % 50 == 0 and step < 0.9 * settings.steps:
             usage.restart(codec, projected)
         if step % 50 == 0:
             half = len(audio) // 2
