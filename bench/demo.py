@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from sotaque import files
+from sotaque.stages import SYSTEMS
 
 NUMBERS = ("wer", "cer", "mos", "similarity", "rtf")
 
@@ -28,7 +29,8 @@ def run() -> dict:
 
 def table(figures: dict) -> str:
     lines = ["| system | WER | 95 % interval | CER | MOS | similarity | RTF |", "|---" * 7 + "|"]
-    for system, values in figures["metrics"]["systems"].items():
+    for system in SYSTEMS:
+        values = figures["metrics"]["systems"][system]
         interval = f"{values['wer_low']:.3f} to {values['wer_high']:.3f}"
         shown = {name: "" if values[name] is None else f"{values[name]:.3f}" for name in NUMBERS}
         cells = [shown["wer"], interval, shown["cer"], shown["mos"], shown["similarity"], shown["rtf"]]
