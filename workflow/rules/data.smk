@@ -100,6 +100,7 @@ rule tokenize:
         "data/tokens/{model}/{shard}.seal.json",
     log:
         "logs/{model}/tokenize-{shard}.log",
+    priority: 10
     params:
         settings=PARAMS,
     shell:
