@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sotaque import files, seal
 from sotaque.settings import Settings
-from sotaque.stages import Job
+from sotaque.stages import DEMO, Job
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -63,10 +63,8 @@ def pipeline_key(settings: Settings) -> str:
     params = asdict(settings)
     del params["tracking"]
     corpus = Path("data/raw") / settings.ingest.corpus
-    sealed = (corpus / "seal.json").exists()
-    data = (
-        "" if sealed or not corpus.is_dir() or settings.ingest.corpus == "demo" else seal.tree_sha256(corpus)
-    )
+    made_here = settings.ingest.corpus == DEMO or not corpus.is_dir()
+    data = "" if made_here else seal.tree_sha256(corpus)
     return files.sha256_of({"params": params, "code": seal.code_sha256((".",)), "data": data})
 
 
