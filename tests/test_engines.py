@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from sotaque import files, seal, settings, stages, yaml_file
+from sotaque import files, jobs, seal, settings, stages, yaml_file
 
 TUNED = {
     "train",
@@ -42,7 +42,7 @@ def clone(workplace):
 @pytest.fixture
 def finished(clone):
     found = settings.read(Path("params.yaml"))
-    for job in stages.jobs(found):
+    for job in jobs.of(found):
         for out in job.outs:
             made = out if job.stage.parts else out / "made.txt"
             files.write_text(made, "{}" if made.suffix == ".json" else f"step\n{job.name}\n")
@@ -59,7 +59,7 @@ def run(*command, check=True):
 
 
 def snakemake_would_run(*options):
-    """Names of the jobs of a dry run, as stages.Job names them."""
+    """Names of the jobs of a dry run, as jobs.Job names them."""
     triggers = yaml_file.read(Path("profiles/default/config.yaml"))["rerun-triggers"]
     loud = ("--workflow-profile", "none", "--printshellcmds", "--rerun-triggers", *triggers)
     told = run("snakemake", "-n", "--cores", "1", *loud, *options).stdout
@@ -120,7 +120,7 @@ def test_the_same_number_written_otherwise_changes_nothing(finished):
 def test_dvc_records_what_snakemake_made_without_making_it_again(finished):
     done = run("dvc", "repro")
     told = re.findall(r"^(\S+): up to date$", done.stdout + done.stderr, re.MULTILINE)
-    assert set(told) == {job.name for job in stages.jobs(finished)}
+    assert set(told) == {job.name for job in jobs.of(finished)}
     assert "Data and pipelines are up to date." in run("dvc", "status").stdout
     assert snakemake_would_run() == set()
     text = Path("params.yaml").read_text()

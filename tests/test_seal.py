@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sotaque import seal, settings, stages, verify
+from sotaque import jobs, seal, settings, verify
 from sotaque.errors import IntegrityError
 
 
@@ -11,7 +11,7 @@ from sotaque.errors import IntegrityError
 def corpus_job(workplace):
     """The corpus job with an output made by hand, sealed."""
     found = settings.read(Path("params.yaml"))
-    job = next(j for j in stages.jobs(found) if j.stage.word == "corpus")
+    job = next(j for j in jobs.of(found) if j.stage.word == "corpus")
     (job.out / "wavs").mkdir(parents=True)
     (job.out / "metadata.csv").write_text("a|b\n")
     (job.out / "wavs/a.wav").write_bytes(b"sound")
@@ -72,7 +72,7 @@ def test_only_the_parameters_of_the_stage_make_it_stale(corpus_job, line, stale)
 
 def test_a_missing_upstream_seal_is_named(workplace):
     found = settings.read(Path("params.yaml"))
-    ingest = next(j for j in stages.jobs(found) if j.stage.word == "ingest")
+    ingest = next(j for j in jobs.of(found) if j.stage.word == "ingest")
     with pytest.raises(IntegrityError, match=r"data/raw/demo/seal\.json: ingest needs this seal"):
         seal.wanted(ingest, found)
 
@@ -93,7 +93,7 @@ def test_verify_names_the_byte_that_rotted(corpus_job, capsys):
 def test_a_persons_own_corpus_is_an_input_of_ingest(workplace):
     Path("params.yaml").write_text("ingest: {corpus: mine}\n")
     found = settings.read(Path("params.yaml"))
-    ingest = next(j for j in stages.jobs(found) if j.stage.word == "ingest")
+    ingest = next(j for j in jobs.of(found) if j.stage.word == "ingest")
     clip = Path("data/raw/mine/a.wav")
     clip.parent.mkdir(parents=True)
     clip.write_bytes(b"one")

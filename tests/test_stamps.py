@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from sotaque import seal, settings, stages, stamps
+from sotaque import jobs, seal, settings, stamps
 
 
 @pytest.fixture
 def two_stages(workplace):
     """corpus and ingest as another engine would have left them: sealed, with no stamp of ours."""
     found = settings.read(Path("params.yaml"))
-    made = [job for job in stages.jobs(found) if job.stage.word in ("corpus", "ingest")]
+    made = [job for job in jobs.of(found) if job.stage.word in ("corpus", "ingest")]
     for job in made:
         job.out.mkdir(parents=True)
         (job.out / "row.txt").write_text(job.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sotaque import files, seal, settings, stages
+from sotaque import files, jobs, seal, settings
 from sotaque.training import tracking
 
 METRICS = {"systems": {"reference": {"wer": 0.01, "rtf": None}, "tuned": {"wer": 0.1, "rtf": 0.3}}}
@@ -33,7 +33,7 @@ def make(job, found, metrics):
 def run_pipeline(lr):
     Path("params.yaml").write_text(f"lr: {lr}\n")
     found = settings.read(Path("params.yaml"))
-    for job in stages.jobs(found):
+    for job in jobs.of(found):
         if job.stage.word in ("corpus", "train", "report"):
             make(job, found, {"clips": 3.0})
     return found
@@ -105,4 +105,4 @@ def test_a_server_that_does_not_answer_costs_a_warning(workplace, monkeypatch, c
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = run_pipeline("1e-4")
     assert "the pipeline goes on without it" in caplog.text
-    assert all(job.seal.exists() for job in stages.jobs(found) if job.stage.word == "report")
+    assert all(job.seal.exists() for job in jobs.of(found) if job.stage.word == "report")

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sotaque import seal, stages
+from sotaque import jobs, seal, stages
 from sotaque import settings as settings_module
 from sotaque.errors import SettingsError, SotaqueError
+from sotaque.jobs import Job
 from sotaque.settings import Settings
-from sotaque.stages import Job, Stage
+from sotaque.stages import Stage
 from sotaque.training import tracking
 
 log = logging.getLogger("sotaque")
@@ -69,7 +70,7 @@ def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> J
     Raises SettingsError when a path on the command line is not the one that params.yaml leads to.
     """
     given = {key: getattr(options, key) for key in stage.fan}
-    for job in stages.jobs(settings):
+    for job in jobs.of(settings):
         if job.stage is stage and job.fan == given:
             for flag, path in {**job.reads, "out": job.out}.items():
                 if getattr(options, flag) != path:
@@ -78,7 +79,7 @@ def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> J
                         f"{job.name} uses {path}"
                     )
             return job
-    allowed = {key: ", ".join(stages.fan_values(settings)[key]) for key in stage.fan}
+    allowed = {key: ", ".join(jobs.fan_values(settings)[key]) for key in stage.fan}
     raise SettingsError(
         f"{stage.word} has no {given}; with {options.params} allowed: {allowed} "
         "(shard_names in dvc.yaml must agree with shards)"

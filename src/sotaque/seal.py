@@ -13,8 +13,9 @@ from typing import Any
 from sotaque import files, model_spec
 from sotaque import settings as settings_module
 from sotaque.errors import IntegrityError
+from sotaque.jobs import Job
 from sotaque.settings import Settings
-from sotaque.stages import DEMO, Job
+from sotaque.stages import DEMO
 
 PACKAGE = Path(__file__).parent
 KEPT = Path("scratch/seals")

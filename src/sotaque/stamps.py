@@ -12,10 +12,10 @@ import os
 import time
 from pathlib import Path
 
-from sotaque import files, seal, stages
+from sotaque import files, jobs, seal
 from sotaque.errors import IntegrityError
+from sotaque.jobs import Job
 from sotaque.settings import Settings
-from sotaque.stages import Job
 
 FOLDER = Path(".stamps")
 
@@ -33,7 +33,7 @@ def run(settings: Settings) -> int:
 def freshen(settings: Settings) -> list[str]:
     """Refresh the stamps; returns the names of the jobs whose output is there but stale."""
     stale = []
-    for job in stages.jobs(settings):
+    for job in jobs.of(settings):
         stamp = path_of(job.stage.word)
         if not stamp.exists():
             files.write_json(stamp, {"stage": job.stage.word})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from sotaque import seal, stages
+from sotaque import jobs, seal
 from sotaque.settings import Settings
 
 
 def run(settings: Settings) -> int:
     """Print each difference and a closing count; exit status 1 when any sealed byte is not as sealed."""
     faults, sealed = [], 0
-    for job in stages.jobs(settings):
+    for job in jobs.of(settings):
         if job.seal.exists():
             sealed += 1
             faults += seal.differences(job)

@@ -6,7 +6,7 @@
 from pathlib import Path
 from shutil import which
 
-from sotaque import engine, manifest, stages
+from sotaque import engine, jobs, manifest, stages
 
 SETTINGS, PARAMS = engine.start(
     Path("params.yaml"),
@@ -18,7 +18,7 @@ SHARDS = manifest.shard_names(SETTINGS.shards)
 
 def network(wildcards):
     """The folder whose network a system speaks with."""
-    return f"models/{wildcards.model}/{stages.network_of(wildcards.system)}"
+    return f"models/{wildcards.model}/{jobs.network_of(wildcards.system)}"
 
 
 # Only `--sdm apptainer` looks at it; make the environment in the same image first:

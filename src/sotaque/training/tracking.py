@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sotaque import files, seal
+from sotaque.jobs import Job
 from sotaque.settings import Settings
-from sotaque.stages import DEMO, Job
+from sotaque.stages import DEMO
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
