@@ -60,6 +60,17 @@ def test_a_clip_is_a_function_of_seed_and_number():
     assert pool.draw(pool_settings, 1, 7) != pool.draw(pool_settings, 2, 7)
 
 
+def test_phonemes_lie_where_they_are_heard():
+    samples, phonemes = speech.render_phonemes(BASE[0], "casa")
+    said = speech.phonemes_at(phonemes, len(samples), np.arange(0, len(samples), 240))
+    power = np.array([np.mean(samples[at : at + 240] ** 2) for at in range(0, len(samples), 240)])
+    vowel = [name.lower().startswith("a") for name in said]
+    stop = [name == "k" for name in said]
+    assert [name for _, name in phonemes if name != speech.SILENCE][:3] == ["k", "a", "z"]
+    assert power[vowel].mean() > 10 * power[stop].mean()
+    assert speech.phonemes_at(phonemes, len(samples), np.array([len(samples)])) == [speech.SILENCE]
+
+
 def test_rendered_speech_has_the_main_pipelines_loudness():
     import pyloudnorm
 
@@ -98,11 +109,28 @@ def test_batches_mask_prompts_and_padding():
     layout = vocabulary.layout(tokenizer)
     text_ids = tokenizer.encode("rui: oi", add_special_tokens=False)
     codes = np.arange(14).reshape(2, 7) % 16
-    item = (layout.prompt(text_ids), np.array(layout.sequence(text_ids, codes), np.int32))
+    item = item_of(layout, text_ids, codes)
     ids, labels = base.collate([item], layout)
     kept = labels[0] != base.IGNORED
     assert labels[0][kept].tolist() == [*layout.ids_of(codes), layout.speech_end, layout.ai_end]
-    assert ids[0][: len(item[1])].tolist() == item[1].tolist()
+    assert ids[0][: len(item.sequence)].tolist() == item.sequence.tolist()
+
+
+def test_phonemes_are_asked_for_just_before_their_frame():
+    tokenizer = vocabulary.build(16)
+    layout = vocabulary.layout(tokenizer)
+    codes = np.arange(21).reshape(3, 7) % 16
+    item = item_of(layout, tokenizer.encode("rui: oi", add_special_tokens=False), codes)
+    ahead = base.phonemes_ahead([item], len(item.sequence))[0]
+    asked = torch.nonzero(ahead[:, 0] != base.IGNORED).flatten()
+    assert item.sequence[asked + 1].tolist() == [layout.ids_of(row[None])[0] for row in codes]
+    assert ahead[asked].flatten().tolist() == list(range(12))
+
+
+def item_of(layout, text_ids: list[int], codes: np.ndarray) -> base.Item:
+    phonemes = np.arange(4 * len(codes), dtype=np.int16).reshape(-1, 4)
+    sequence = np.array(layout.sequence(text_ids, codes), np.int32)
+    return base.Item(layout.prompt(text_ids), sequence, phonemes)
 
 
 def test_slot_loss_is_the_whole_loss_among_the_slots_ids():
@@ -114,7 +142,7 @@ def test_slot_loss_is_the_whole_loss_among_the_slots_ids():
     network = base.build(model, layout)
     text_ids = tokenizer.encode("a", add_special_tokens=False)
     codes = np.random.default_rng(0).integers(0, 16, (3, 7))
-    item = (layout.prompt(text_ids), np.array(layout.sequence(text_ids, codes), np.int32))
+    item = item_of(layout, text_ids, codes)
     by_slot, slots = base.slot_losses(network, *base.collate([item], layout), layout, whole=False)
     whole, _ = base.slot_losses(network, *base.collate([item], layout), layout, whole=True)
     assert len(by_slot) == 3 * 7 + 1

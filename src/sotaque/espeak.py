@@ -8,6 +8,7 @@ import _ctypes
 import contextlib
 import ctypes
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,38 @@ from sotaque.errors import InputError
 _SYNCHRONOUS = 2
 _UTF8 = 1
 _RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_TELL_PHONEMES = 1
+_LAST_EVENT, _PHONEME_EVENT = 0, 7
 RATE_WPM = (80, 450)
 PITCH = (0, 99)
 
 
+class _Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h; sample: where it happens; name: the phoneme's, up to eight bytes."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int), ("utterance", ctypes.c_uint), ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int), ("audio_ms", ctypes.c_int), ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p), ("name", ctypes.c_char * 8),
+    )  # fmt: skip
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """samples: (T,) float32 in -1..1 at rate_hz; phonemes: the sample at which each begins, and its name."""
+
+    samples: np.ndarray
+    rate_hz: int
+    phonemes: list[tuple[int, str]]
+
+
 class _Engine:
-    """A freshly loaded libespeak-ng and the samples its callback collects.
+    """A freshly loaded libespeak-ng, the samples and the phonemes that its callback collects.
 
     Loading anew is the only reset: the wave generator keeps its phase and echo in static variables.
     """
@@ -37,15 +63,21 @@ class _Engine:
             ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p,
         ]  # fmt: skip
         self.chunks: list[np.ndarray] = []
+        self.phonemes: list[tuple[int, str]] = []
         self.callback = _CALLBACK(self._collect)
-        self.rate_hz = self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(_data()).encode(), 0)
+        self.rate_hz = self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(_data()).encode(), _TELL_PHONEMES)
         if self.rate_hz <= 0:
             raise InputError(f"espeak-ng does not start with its data in {_data()} (status {self.rate_hz})")
         self.library.espeak_SetSynthCallback(self.callback)
 
-    def _collect(self, samples, count, _events) -> int:
+    def _collect(self, samples, count, events) -> int:
         if samples and count > 0:
             self.chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+        index = 0
+        while events[index].kind != _LAST_EVENT:
+            if events[index].kind == _PHONEME_EVENT:
+                self.phonemes.append((events[index].sample, events[index].name.decode("utf-8")))
+            index += 1
         return 0
 
     def synthesize(self, text: str) -> np.ndarray:
@@ -101,7 +133,15 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 def speak(
     text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range: int = 50
 ) -> tuple[np.ndarray, int]:
-    """Say `text`: samples (T,) float32 in -1..1, and their rate in Hz.
+    """Say `text`: samples (T,) float32 in -1..1, and their rate in Hz. Arguments as in `speak_phonemes`."""
+    said = speak_phonemes(text, voice, rate_wpm, pitch, pitch_range)
+    return said.samples, said.rate_hz
+
+
+def speak_phonemes(
+    text: str, voice: str, rate_wpm: int = 175, pitch: int = 50, pitch_range: int = 50
+) -> Speech:
+    """Say `text`, and when which phoneme of the voice's language is said.
 
     voice: a language and perhaps a variant, `pt-br+f2`; pitch and pitch_range: 0..99, 50 is the voice's own.
     """
@@ -115,4 +155,4 @@ def speak(
         for parameter, value in ((_RATE, rate_wpm), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
             engine.library.espeak_SetParameter(parameter, value, 0)
         samples = engine.synthesize(text)
-        return samples.astype(np.float32) / 32768.0, engine.rate_hz
+        return Speech(samples.astype(np.float32) / 32768.0, engine.rate_hz, engine.phonemes)

@@ -81,7 +81,7 @@ def base(micro: Micro) -> None:
     from sotaque.micro import spoken as spoken_module
 
     settings = micro.section("base", base_module.BaseSettings)
-    held_out = spoken_module.read(micro.work / "spoken" / "held-out-0000.npz")[:128]
+    held_out = spoken_module.read(micro.work / "spoken" / "held-out-0000.npz")
     size = micro.sections["codec"]["model"]["codebook_size"]
     base_module.train(micro.work / "spoken", held_out, size, settings, micro.work / "base")
 

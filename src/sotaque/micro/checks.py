@@ -164,9 +164,9 @@ def base_figures(checks: Checks) -> dict:
     spent_s = time.process_time() - started
     seconds = sum(len(clip.samples) for clip in made) / RATE_HZ
     recorded = [len(speech.render(clip.voice, clip.text)) / RATE_HZ for clip in made]
-    held_out = spoken.read(checks.micro.work / "spoken" / "held-out-0000.npz")[:128]
+    held_out = spoken.read(checks.micro.work / "spoken" / "held-out-0000.npz")[: base_module.VALIDATED]
     layout, size = checks.tokenizer.layout, checks.codec.codebook_size
-    corpus = base_module.Corpus(checks.micro.work / "nothing", base_module.vocabulary.build(size), layout)
+    corpus = base_module.Corpus(checks.micro.work / "nothing", base_module.vocabulary.build(size), layout, [])
     by_language = {
         language: checks.wer([c for c in made if c.voice.language == language])
         for language in ("pt", "es", "en")

@@ -1,7 +1,11 @@
-"""Encoder and codebooks of the small SNAC: trained to describe spectra, without a waveform decoder.
+"""Encoder and codebooks of the small SNAC: trained to describe spectra and phonemes, without a decoder.
 
-A convolution at the frame rate predicts the log-mel and the harmonic spectrum from the quantised latents. It
+A convolution at the frame rate predicts log-mel, harmonics and the phoneme from the quantised latents. It
 costs little beside a decoder at 24 kHz, and the codes are final before the decoder is trained (decoder.py).
+
+A language model must be able to guess the codes from a text. So few bits are spent, phonemes must be legible
+in them, the coarse codes alone must say as much as they can, and a clip that comes a little later or louder
+is described as if it did not: what such a shift changes would be chance to the language model.
 """
 
 from dataclasses import dataclass
@@ -16,18 +20,17 @@ from torch.nn import functional as F
 from sotaque.micro import progress
 from sotaque.micro.pool import Pool
 from sotaque.micro.spectra import harmonic_spectrum, log_mel
+from sotaque.micro.speech import SILENCE
 
 HOP = 512  # samples of one step of the finest codebook
-LATENT_STEPS_PER_FRAME = 4
+STEPS = 4  # of a frame
 
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """model: the arguments of snac.SNAC; segment: samples; commitment: weight of the VQ losses.
+    """model: the arguments of snac.SNAC; segment: samples; commitment, phonemes: weights of those losses.
 
-    steady_from, steadiness: step from which, and weight with which, a clip that is shifted by less than a
-    quarter of a code must get the same codes. Without it a shift of 1 ms changes three codes of four, and a
-    language model has to predict chance.
+    coarse_share: of the clips that are described by their first one or two codebooks alone.
     """
 
     model: dict
@@ -37,8 +40,8 @@ class CodecSettings:
     segment: int
     lr: float
     commitment: float
-    steady_from: int
-    steadiness: float
+    phonemes: float
+    coarse_share: float
     seed: int
 
 
@@ -46,42 +49,44 @@ def build(model: dict) -> SNAC:
     return SNAC(**model)
 
 
-class SpectralHead(nn.Module):
-    """Latents (B, C, T) to spectra (B, bins, T): what a decoder would have to know."""
+class Description(nn.Module):
+    """Latents (B, C, T) to spectra (B, bins, T) and logits of phonemes (B, P, T)."""
 
-    def __init__(self, channels: int, bins: int, width: int = 256, depth: int = 4):
+    def __init__(self, channels: int, bins: int, phonemes: int, width: int = 256, depth: int = 4):
         super().__init__()
         self.enter = nn.Conv1d(channels, width, 1)
         self.mix = nn.ModuleList(nn.Conv1d(width, width, 7, padding=3, groups=width) for _ in range(depth))
         self.norm = nn.ModuleList(nn.GroupNorm(1, width) for _ in range(depth))
         self.up = nn.ModuleList(nn.Conv1d(width, 2 * width, 1) for _ in range(depth))
         self.down = nn.ModuleList(nn.Conv1d(2 * width, width, 1) for _ in range(depth))
-        self.leave = nn.Conv1d(width, bins, 1)
+        self.leave = nn.Conv1d(width, bins + phonemes, 1)
+        self.sizes = (bins, phonemes)
 
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+    def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.enter(latents)
         for mix, norm, up, down in zip(self.mix, self.norm, self.up, self.down, strict=True):
             x = x + down(F.gelu(up(norm(mix(x)))))
-        return self.leave(x)
+        return self.leave(x).split(self.sizes, dim=1)
 
 
 def targets(audio: torch.Tensor) -> torch.Tensor:
-    """(B, 1, T) to (B, bins, T / HOP): two log-mel frames and one harmonic spectrum a step."""
+    """(B, 1, T) to (B, bins, T / HOP): log-mel and harmonic spectrum of each step."""
     steps = audio.shape[-1] // HOP
-    mel = log_mel(audio, n_fft=1024, hop=HOP // 2, n_mels=80)[..., : 2 * steps]
-    mel = mel.unflatten(-1, (steps, 2)).permute(0, 1, 3, 2).flatten(1, 2)
-    return torch.cat([mel, harmonic_spectrum(audio, hop=HOP)[..., :steps]], dim=1)
+    centred = F.pad(audio, (0, HOP))[..., HOP // 2 :]
+    mel = log_mel(centred, n_fft=1024, hop=HOP, n_mels=80)[..., :steps]
+    return torch.cat([mel, harmonic_spectrum(centred, hop=HOP)[..., :steps]], dim=1)
 
 
 def quantize(
-    codec: SNAC, latents: torch.Tensor, plain: bool
+    codec: SNAC, latents: torch.Tensor, plain: bool, depth: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, list, list]:
     """As ResidualVectorQuantize.forward, and also its losses: (quantised, loss, codes, projected latents).
 
-    plain: skip the codebooks, so that the latents spread before they are clustered.
+    plain: skip the codebooks, so that the latents spread before they are clustered. depth (B,): of how many
+    codebooks the sum is made.
     """
     quantized, residual, loss, codes, projected = 0.0, latents, latents.new_zeros(()), [], []
-    for level in codec.quantizer.quantizers:
+    for number, level in enumerate(codec.quantizer.quantizers):
         pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
         z_e = level.in_proj(pooled)
         z_q, indices = level.decode_latents(z_e)
@@ -89,7 +94,8 @@ def quantize(
             z_q = z_e
         loss = loss + F.mse_loss(z_q, z_e.detach()) + 0.25 * F.mse_loss(z_e, z_q.detach())
         out = level.out_proj(z_e + (z_q - z_e).detach()).repeat_interleave(level.stride, dim=-1)
-        quantized, residual = quantized + out, residual - out
+        quantized = quantized + out * (depth > number)[:, None, None]
+        residual = residual - out
         codes.append(indices)
         projected.append(z_e.detach().transpose(1, 2).flatten(0, 1))
     return quantized, loss, codes, projected
@@ -150,38 +156,61 @@ class Usage:
         ]
 
 
-def batches(pool: Pool, settings: CodecSettings, step: int) -> torch.Tensor:
-    """Segments (B, 1, T), a function of (seed, step)."""
+class Phonemes:
+    """Numbers of all phonemes of a pool."""
+
+    def __init__(self, pool: Pool):
+        names = {name for row in pool.rows for _, name in row["phonemes"]} | {SILENCE}
+        self.number = {name: number for number, name in enumerate(sorted(names))}
+
+
+def draw(pool: Pool, settings, step: int) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """Segments (B, 1, T), a function of (seed, step); the clip and the first sample of each."""
     rng = np.random.default_rng((settings.seed, step))
     chosen = rng.integers(0, len(pool.rows), settings.batch)
-    return torch.from_numpy(np.stack([pool.segment(i, settings.segment, rng) for i in chosen]))[:, None]
+    pieces, starts = zip(*(pool.segment(i, settings.segment, rng) for i in chosen), strict=True)
+    return torch.from_numpy(np.stack(pieces))[:, None], list(zip(chosen.tolist(), starts, strict=True))
+
+
+def batches(pool: Pool, settings, step: int) -> torch.Tensor:
+    return draw(pool, settings, step)[0]
+
+
+def labels(pool: Pool, phonemes: Phonemes, places: list[tuple[int, int]], segment: int) -> torch.Tensor:
+    """The phoneme in the middle of each step: (B, T / HOP)"""
+    said = [pool.phonemes_at(clip, start + middles(segment // HOP)) for clip, start in places]
+    return torch.tensor([[phonemes.number[name] for name in names] for names in said])
+
+
+def middles(steps: int) -> np.ndarray:
+    """The sample in the middle of each step."""
+    return np.arange(steps) * HOP + HOP // 2
 
 
 def shifted(audio: torch.Tensor, seed: int, step: int) -> torch.Tensor:
-    """The same clips up to HOP / 4 samples later and up to 1 dB louder or softer. (B, 1, T)"""
+    """The same clips up to HOP / 4 samples earlier or later and up to 1 dB louder or softer. (B, 1, T)"""
     rng = np.random.default_rng((seed, step, 3))
-    views = [clip.roll(int(rng.integers(8, HOP // 4)), -1) * 10 ** rng.uniform(-0.05, 0.05) for clip in audio]
+    views = [
+        clip.roll(int(rng.integers(-HOP // 4, HOP // 4)), -1) * 10 ** rng.uniform(-0.05, 0.05)
+        for clip in audio
+    ]
     return torch.stack(views).to(audio)
 
 
-def steadiness_loss(codec: SNAC, latents: torch.Tensor, codes: list[torch.Tensor]) -> torch.Tensor:
-    """How far the latents of a shifted clip are from the codes of the clip, level by level."""
-    residual, loss = latents, latents.new_zeros(())
-    for level, indices in zip(codec.quantizer.quantizers, codes, strict=True):
-        pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
-        wanted = level.decode_code(indices).detach()
-        loss = loss + F.mse_loss(level.in_proj(pooled), wanted)
-        residual = residual - level.out_proj(wanted).repeat_interleave(level.stride, dim=-1)
-    return loss
+def depths(settings: CodecSettings, step: int, levels: int) -> torch.Tensor:
+    """How many codebooks describe each clip of a batch: mostly all. (B,)"""
+    rng = np.random.default_rng((settings.seed, step, 5))
+    coarse = rng.random(settings.batch) < settings.coarse_share
+    return torch.from_numpy(np.where(coarse, rng.integers(1, levels, settings.batch), levels))
 
 
 def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
     """Encoder and codebooks; checkpoints, resumable, in `folder`/encoder.pt."""
     torch.manual_seed(settings.seed)
-    place = progress.device()
+    place, phonemes = progress.device(), Phonemes(pool)
     codec = build(settings.model).to(place)
     example = batches(pool, settings, 0).to(place)
-    head = SpectralHead(codec.latent_dim, targets(example).shape[1]).to(place)
+    head = Description(codec.latent_dim, targets(example).shape[1], len(phonemes.number)).to(place)
     unit_variance(codec.encoder, example)
     trained = [*codec.encoder.parameters(), *codec.quantizer.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=settings.lr, betas=(0.8, 0.98), weight_decay=0.0)
@@ -196,43 +225,45 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
     log = progress.Log(folder / "encoder-curve.jsonl")
     for step in range(start, settings.steps):
         plain = step < settings.plain_steps
-        audio = batches(pool, settings, step).to(place)
-        steady = step >= settings.steady_from
-        if steady:
-            half = audio[: len(audio) // 2]
-            audio = torch.cat([half, shifted(half, settings.seed, step)])
-        latents = encode(audio)
+        audio, places = draw(pool, settings, step)
+        said = labels(pool, phonemes, places, settings.segment).to(place)
+        audio = audio.to(place)
+        latents = encode(shifted(audio, settings.seed, step))
         if step == settings.plain_steps:
             _cluster_all(codec, pool, settings)
-        quantized, vq_loss, codes, projected = quantize(codec, latents, plain)
-        spectral_loss = F.l1_loss(head(quantized), targets(audio))
+        depth = depths(settings, step, codec.n_codebooks).to(place)
+        quantized, vq_loss, codes, projected = quantize(codec, latents, plain, depth)
+        spectra, logits = head(quantized)
+        spectral_loss, phoneme_loss = F.l1_loss(spectra, targets(audio)), F.cross_entropy(logits, said)
         progress.set_learning_rate(
             optimizer, progress.learning_rate(step, settings.steps, settings.lr, 50, 0.3)
         )
         optimizer.zero_grad(set_to_none=True)
-        total = spectral_loss + settings.commitment * vq_loss
-        if steady:
-            half = len(audio) // 2
-            changed = steadiness_loss(codec, latents[half:], [indices[:half] for indices in codes])
-            total = total + settings.steadiness * changed
-        total.backward()
+        (spectral_loss + settings.commitment * vq_loss + settings.phonemes * phoneme_loss).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         usage.update(codes)
         if not plain and step % 50 == 0 and step < 0.9 * settings.steps:
             usage.restart(codec, projected)
         if step % 50 == 0:
-            half = len(audio) // 2
-            kept = [(c[:half] == c[half:]).float().mean().item() for c in codes] if steady else []
-            figures = {"spectral_l1": spectral_loss.item(), "vq": vq_loss.item()}
             log(
-                step=step, **figures, perplexity=usage.perplexity(), kept_by_shift=[round(k, 3) for k in kept]
-            )
+                step=step, spectral_l1=spectral_loss.item(), vq=vq_loss.item(),
+                phoneme_nats=phoneme_loss.item(),
+                phonemes_right=(logits.argmax(1) == said).float().mean().item(),
+                perplexity=usage.perplexity(), kept_by_shift=kept_by_shift(codec, audio, settings.seed, step),
+            )  # fmt: skip
         if (step + 1) % 250 == 0 or step + 1 == settings.steps:
             progress.save_atomically(
                 {"codec": codec.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict(),
                  "usage": usage.share, "step": step + 1}, folder / "encoder.pt")  # fmt: skip
     return codec
+
+
+@torch.no_grad()
+def kept_by_shift(codec: SNAC, audio: torch.Tensor, seed: int, step: int) -> list[float]:
+    """The share of each level's codes that a small shift of the clips (B, 1, T) leaves as they are."""
+    before, after = codec.encode(audio), codec.encode(shifted(audio, seed, step + 1))
+    return [round((b == a).float().mean().item(), 3) for b, a in zip(before, after, strict=True)]
 
 
 @torch.no_grad()

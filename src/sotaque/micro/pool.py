@@ -36,8 +36,8 @@ def draw(settings: PoolSettings, seed: int, index: int) -> tuple[Voice, str]:
 
 def _speak(settings: PoolSettings, seed: int, index: int) -> tuple[dict, np.ndarray]:
     voice, text = draw(settings, seed, index)
-    samples = speech.render(voice, text)
-    return {"text": text, **asdict(voice)}, np.round(samples * 32767).astype(np.int16)
+    samples, phonemes = speech.render_phonemes(voice, text)
+    return {"text": text, **asdict(voice), "phonemes": phonemes}, np.round(samples * 32767).astype(np.int16)
 
 
 def make(folder: Path, settings: PoolSettings, seed: int, workers: int) -> None:
@@ -81,7 +81,7 @@ def _write_index(folder: Path, rows: list[dict]) -> None:
 
 
 class Pool:
-    """rows: dicts with text, language, speaker, espeak, start, length. `audio(i)`: (T,) float32."""
+    """rows: dicts with text, language, speaker, espeak, phonemes, start, length. `audio(i)`: (T,) float32."""
 
     def __init__(self, folder: Path):
         self.rows = [
@@ -93,9 +93,14 @@ class Pool:
         row = self.rows[index]
         return self.samples[row["start"] : row["start"] + row["length"]].astype(np.float32) / 32767
 
-    def segment(self, index: int, length: int, rng: np.random.Generator) -> np.ndarray:
-        """`length` samples from a random place, padded with silence. (length,) float32"""
+    def segment(self, index: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """`length` samples, padded with silence, and their random place in the clip. (length,) float32"""
         samples = self.audio(index)
         start = int(rng.integers(0, max(1, len(samples) - length + 1)))
         piece = samples[start : start + length]
-        return np.pad(piece, (0, length - len(piece)))
+        return np.pad(piece, (0, length - len(piece))), start
+
+    def phonemes_at(self, index: int, places: np.ndarray) -> list[str]:
+        """The phoneme said at each sample of the clip; silence after its end."""
+        row = self.rows[index]
+        return speech.phonemes_at(row["phonemes"], row["length"], places)

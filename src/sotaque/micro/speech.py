@@ -13,6 +13,7 @@ from sotaque.micro.voices import BASE, HEARD_ACCENTS, HEARD_VARIANTS, Voice
 RATE_HZ = 24_000
 LOUDNESS_LUFS = -23.0
 PEAK = 0.89
+SILENCE = "_"
 _SILENCE_DB = -50.0
 _MARGIN_S = 0.05
 
@@ -33,14 +34,14 @@ def _meter():
     return pyloudnorm.Meter(RATE_HZ)
 
 
-def trim(samples: np.ndarray) -> np.ndarray:
-    """Without the silence at both ends, but for a short margin. (T,) -> (T',)"""
+def voiced_span(samples: np.ndarray) -> tuple[int, int]:
+    """First and last sample (exclusive) of what is not silence, with a short margin on both sides."""
     hop = RATE_HZ // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     power_db = 10 * np.log10((frames**2).mean(1) + 1e-12)
     loud = np.flatnonzero(power_db > power_db.max() + _SILENCE_DB)
     margin = round(_MARGIN_S * RATE_HZ)
-    return samples[max(0, loud[0] * hop - margin) : (loud[-1] + 1) * hop + margin]
+    return max(0, int(loud[0]) * hop - margin), min(len(samples), (int(loud[-1]) + 1) * hop + margin)
 
 
 def level(samples: np.ndarray) -> np.ndarray:
@@ -56,10 +57,28 @@ def level(samples: np.ndarray) -> np.ndarray:
 
 def render(voice: Voice, text: str) -> np.ndarray:
     """(T,) float32 at RATE_HZ."""
+    return render_phonemes(voice, text)[0]
+
+
+def render_phonemes(voice: Voice, text: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Samples (T,) float32 at RATE_HZ; each phoneme's first sample and name, stress marks taken off."""
     import soxr
 
-    samples, rate_hz = voice.speak(text)
-    return level(trim(soxr.resample(samples, rate_hz, RATE_HZ)))
+    said = voice.speak_phonemes(text)
+    samples = soxr.resample(said.samples, said.rate_hz, RATE_HZ)
+    start, end = voiced_span(samples)
+    phonemes = [
+        (max(0, round(at * RATE_HZ / said.rate_hz) - start), name.strip("',%:") or SILENCE)
+        for at, name in said.phonemes
+    ]
+    return level(samples[start:end]), [(at, name) for at, name in phonemes if at < end - start]
+
+
+def phonemes_at(phonemes: list[tuple[int, str]], length: int, places: np.ndarray) -> list[str]:
+    """The phoneme said at each sample of a clip of `length` samples; silence after its end."""
+    starts, names = zip(*phonemes, strict=True)
+    numbers = np.maximum(np.searchsorted(starts, places, side="right") - 1, 0)
+    return [names[n] if at < length else SILENCE for n, at in zip(numbers, places, strict=True)]
 
 
 def base_voice(rng: random.Random, shares: dict[str, float]) -> Voice:

@@ -14,6 +14,7 @@ import torch
 
 from sotaque.backends.orpheus.codec import Codec
 from sotaque.micro import progress, speech
+from sotaque.micro.codec import STEPS, middles
 from sotaque.micro.voices import Voice
 
 BLOCK = 512  # clips that are spoken, encoded and written together
@@ -21,11 +22,15 @@ BLOCK = 512  # clips that are spoken, encoded and written together
 
 @dataclass(frozen=True)
 class Spoken:
-    """text: with the speaker's tag; codes: (F, 7) int16; language: of the text."""
+    """text: with the speaker's tag; codes: (F, 7) int16; language: of the text.
+
+    phonemes: (F * STEPS), what is said in the middle of each step of the codec's finest codebook.
+    """
 
     text: str
     codes: np.ndarray
     language: str
+    phonemes: list[str]
 
 
 def draw(seed: int, part: str, index: int, language_shares: dict[str, float]) -> tuple[Voice, str]:
@@ -45,9 +50,13 @@ def make_block(
         return
     drawn = [draw(seed, part, block * BLOCK + i, shares) for i in range(BLOCK)]
     codec = Codec(codec_folder, progress.device())
-    codes = [codec.encode([speech.render(voice, text)])[0] for voice, text in drawn]  # alone: fits the cache
-    rows = [{"text": f"{v.speaker}: {t}", "language": v.language, "frames": len(c)}
-            for (v, t), c in zip(drawn, codes, strict=True)]  # fmt: skip
+    codes, rows = [], []
+    for voice, text in drawn:
+        samples, phonemes = speech.render_phonemes(voice, text)
+        codes.append(codec.encode([samples])[0])  # alone: fits the cache
+        said = speech.phonemes_at(phonemes, len(samples), middles(STEPS * len(codes[-1])))
+        rows.append({"text": f"{voice.speaker}: {text}", "language": voice.language,
+                     "frames": len(codes[-1]), "phonemes": " ".join(said)})  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with open(temporary, "wb") as out:
@@ -68,7 +77,10 @@ def read(path: Path) -> list[Spoken]:
     with np.load(path) as arrays:
         rows, codes = json.loads(str(arrays["rows"])), arrays["codes"]
     ends = np.cumsum([row["frames"] for row in rows])[:-1]
-    return [Spoken(r["text"], c, r["language"]) for r, c in zip(rows, np.split(codes, ends), strict=True)]
+    return [
+        Spoken(row["text"], own, row["language"], row["phonemes"].split())
+        for row, own in zip(rows, np.split(codes, ends), strict=True)
+    ]
 
 
 def blocks(folder: Path, part: str) -> list[Path]:
