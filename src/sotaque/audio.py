@@ -10,7 +10,7 @@ import functools
 import stat
 import struct
 import wave
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,8 @@ MAX_S = 600.0
 MAX_BYTES = 256 * 2**20
 RATES_HZ = (4_000, 384_000)
 LOUDNESS_BLOCK_S = 0.4
+OVERSHOOT_S = 0.5
+WHOLE_WITHIN_S = 0.1
 _FRAME_S = 0.01
 _ANTI_PHASE_SHARE = 0.01
 _MAX_CHUNKS = 1000
@@ -33,22 +35,29 @@ _MAX_CHUNKS = 1000
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. frames: samples per channel."""
+    """What a file says of itself, or of a piece of it.
+
+    frames: samples per channel. first: where in the file the piece begins, in samples.
+    piece: whether there is more in the file.
+    """
 
     container: str
     frames: int
     channels: int
     rate_hz: int
+    first: int = 0
+    piece: bool = False
 
     @property
     def duration_s(self) -> float:
         return self.frames / self.rate_hz
 
 
-def read_header(path: Path) -> Header:
-    """Read and check the header, without decoding.
+def read_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Header:
+    """Read and check the header, without decoding; of start_s to end_s only where they are given.
 
-    Raises ClipError: missing, empty, unreadable, format, truncated, channels, rate, too-large, too-long.
+    Raises ClipError: missing, empty, unreadable, format, truncated, channels, rate, segment, too-large,
+    too-long.
     """
     try:
         status = path.stat()
@@ -60,22 +69,27 @@ def read_header(path: Path) -> Header:
         raise ClipError("empty", "the file has 0 bytes")
     with _opened(path) as stream:
         header = Header(stream.format, stream.frames, stream.channels, stream.samplerate)
-    _check_header(header)
+    _check_format(header)
+    if (start_s, end_s) != (0.0, None):
+        header = _piece(header, start_s, end_s)
+    _check_length(header)
     _check_size(path, status.st_size)
     if header.frames == 0:
         raise ClipError("empty", "the header is there, but no sound follows it")
     return header
 
 
-def read(path: Path) -> tuple[np.ndarray, int]:
-    """Decode a whole clip and mix it to one channel: samples (T,) float32 and rate_hz.
+def read(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[np.ndarray, int]:
+    """Decode a clip, or a piece of a recording, and mix it to one channel: samples (T,) float32 and rate_hz.
 
     Raises ClipError: those of read_header, and truncated, unreadable, not-finite, anti-phase.
     """
-    header = read_header(path)
+    header = read_header(path, start_s, end_s)
     channels = np.empty((header.frames, header.channels), dtype=np.float32)
     with _opened(path) as stream:
         try:
+            if header.piece:
+                stream.seek(header.first)
             frames = len(stream.read(out=channels))
         except RuntimeError as error:
             raise ClipError("unreadable", f"decoding fails: {_words(error)}") from None
@@ -172,7 +186,25 @@ def _words(error: Exception) -> str:
     return getattr(error, "error_string", str(error))
 
 
-def _check_header(header: Header) -> None:
+def _piece(header: Header, start_s: float, end_s: float | None) -> Header:
+    """From start_s to end_s; an end up to 0.5 s beyond the last sample is the last (as Kaldi has it).
+
+    Nearly all of a recording, to 0.1 s, is all of it: listings round durations.
+    """
+    whole_s = header.duration_s
+    until_s = whole_s if end_s is None else end_s
+    if not 0 <= start_s < min(until_s, whole_s) or not until_s <= whole_s + OVERSHOOT_S:
+        raise ClipError(
+            "segment", f"{start_s} s to {until_s} s is no piece of a recording that lasts {whole_s:.3f} s"
+        )
+    if start_s == 0 and until_s > whole_s - WHOLE_WITHIN_S:
+        return header
+    first = round(start_s * header.rate_hz)
+    frames = min(round(until_s * header.rate_hz), header.frames) - first
+    return replace(header, frames=frames, first=first, piece=True)
+
+
+def _check_format(header: Header) -> None:
     if header.container not in CONTAINERS:
         raise ClipError(
             "format", f"its container is {header.container}; convert it to one of {', '.join(CONTAINERS)}"
@@ -181,6 +213,9 @@ def _check_header(header: Header) -> None:
         raise ClipError("channels", f"{header.channels} channels, allowed: 1 to {MAX_CHANNELS}")
     if not RATES_HZ[0] <= header.rate_hz <= RATES_HZ[1]:
         raise ClipError("rate", f"{header.rate_hz} Hz, allowed: {RATES_HZ[0]} to {RATES_HZ[1]}")
+
+
+def _check_length(header: Header) -> None:
     if header.duration_s > MAX_S:
         raise ClipError(
             "too-long", f"it claims {header.duration_s:.0f} s; the limit is {MAX_S:.0f} s, cut it up"

@@ -22,6 +22,7 @@ class Utterance:
     text: as written in the corpus, Unicode NFC.
     part: train, val or test where the corpus itself says so, else empty (the split stage decides).
     group: a named subset of the test clips that is reported beside the headline, else empty.
+    start_s, end_s: the piece of `audio` that the clip is, where it is not the whole file.
     """
 
     id: str
@@ -35,6 +36,8 @@ class Utterance:
     loudness_lufs: float | None = None
     part: str = ""
     group: str = ""
+    start_s: float = 0.0
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)

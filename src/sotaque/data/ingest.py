@@ -37,7 +37,7 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.
     """
-    rows = list(layouts.find(corpus, settings.ingest.layout).rows(corpus))
+    rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
     kept, rejects = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
@@ -84,8 +84,8 @@ def checked(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utte
     transcript = transcript_of(row, language)
     if row.part.lower() not in PARTS:
         raise ClipError("unknown-part", f"{row.where}: the part is {row.part!r}, allowed: {', '.join(PARTS)}")
-    path = locate(corpus, row.audio)
-    header = audio.read_header(path)
+    path = row.unpacked or locate(corpus, row.audio)
+    header = audio.read_header(path, row.start_s, row.end_s)
     return Utterance(
         id=identifier,
         audio=path.as_posix(),
@@ -97,6 +97,8 @@ def checked(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utte
         duration_s=round(header.duration_s, 4),
         part=PARTS[row.part.lower()],
         group=text.clean(row.group),
+        start_s=row.start_s if header.piece else 0.0,
+        end_s=row.end_s if header.piece else None,
     )
 
 
@@ -164,14 +166,15 @@ def _hashed(name: str) -> str:
 
 
 def without_copies(kept: list[Utterance]) -> tuple[list[Utterance], list[Reject]]:
-    """Reject every clip whose audio file equals, byte for byte, that of an earlier one."""
-    sizes = Counter(Path(u.audio).stat().st_size for u in kept)
-    first: dict[str, str] = {}
+    """Reject every clip whose audio, a file or a piece of one, is byte for byte that of an earlier one."""
+    paths = {utterance.audio for utterance in kept}
+    sizes = Counter(Path(path).stat().st_size for path in paths)
+    digest = {p: files.sha256(Path(p)) if sizes[Path(p).stat().st_size] > 1 else p for p in paths}
+    first: dict[tuple[str, float, float | None], str] = {}
     unique, copies = [], []
     for utterance in kept:
-        path = Path(utterance.audio)
-        digest = files.sha256(path) if sizes[path.stat().st_size] > 1 else utterance.id
-        original = first.setdefault(digest, utterance.id)
+        key = digest[utterance.audio], utterance.start_s, utterance.end_s
+        original = first.setdefault(key, utterance.id)
         if original == utterance.id:
             unique.append(utterance)
         else:

@@ -50,7 +50,7 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
 
 def convert(utterance: Utterance, wanted: Normalize, rate_hz: int, out: Path) -> Utterance:
     """Write one clip's WAV and say what it became; raises ClipError when it cannot be used."""
-    samples, source_hz = audio.read(Path(utterance.audio))
+    samples, source_hz = audio.read(Path(utterance.audio), utterance.start_s, utterance.end_s)
     samples = audio.resample(samples, source_hz, rate_hz)
     samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
     samples = audio.trim(samples, rate_hz, wanted.trim_below_peak_db, wanted.trim_margin_s)
@@ -64,6 +64,8 @@ def convert(utterance: Utterance, wanted: Normalize, rate_hz: int, out: Path) ->
         audio=path.as_posix(),
         duration_s=round(duration_s, 4),
         loudness_lufs=round(loudness_lufs, 2),
+        start_s=0.0,
+        end_s=None,
     )
 
 

@@ -6,10 +6,12 @@ The order is that in which `auto` asks: the most particular first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from sotaque.data.layouts import chatterbox, fish, ljspeech, two_columns
+from sotaque.data.layouts.row import Row
 from sotaque.errors import InputError
 
 LAYOUTS = {
@@ -19,6 +21,12 @@ LAYOUTS = {
     "fish": fish,
 }
 _SHOWN = 10
+
+
+def read(folder: Path, name: str, unpacked: Path) -> Iterator[Row]:
+    """The rows of a corpus; audio that lies inside other files is written below `unpacked`."""
+    layout = find(folder, name)
+    return layout.unpack(folder, unpacked) if hasattr(layout, "unpack") else layout.rows(folder)
 
 
 def find(folder: Path, name: str = "auto") -> ModuleType:
