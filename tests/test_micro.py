@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from whisper.model import ModelDimensions
 
 from sotaque.data.sentences import demonstration, is_reserved, novel_words
 from sotaque.data.words import bare
 from sotaque.errors import SettingsError
-from sotaque.micro import asr, base, codec, pool, progress, settings, speech, spoken, vocabulary
+from sotaque.micro import base, codec, pool, progress, settings, speech, spoken, vocabulary
+from sotaque.micro.asr import batches, network, spelling
 from sotaque.micro.muon import orthogonalize
 from sotaque.micro.voices import BASE, HEARD_ACCENTS, HEARD_VARIANTS, TARGETS
 
@@ -152,10 +154,10 @@ def test_slot_loss_is_the_whole_loss_among_the_slots_ids():
 
 
 def test_sampled_padding_stands_for_all_of_it():
-    alphabet = asr.Alphabet()
-    dims = asr.ModelDimensions(80, 1500, 32, 2, 2, 51865, 448, 32, 2, 1)
+    alphabet = spelling.Alphabet()
+    dims = ModelDimensions(80, 1500, 32, 2, 2, 51865, 448, 32, 2, 1)
     torch.manual_seed(0)
-    trainee = asr.Trainee(dims, alphabet).eval()
+    trainee = network.Trainee(dims, alphabet).eval()
     mel, floor = torch.full((1, 80, 3000), -0.7), torch.tensor([-0.7])
     mel[:, :, :128] = torch.randn(1, 80, 128) * 0.3
     whole = trainee.whisper.encoder(mel)[:, :56]
@@ -164,17 +166,17 @@ def test_sampled_padding_stands_for_all_of_it():
         short = trainee.encode(mel[:, :, :128], padding, floor)[0][:, :56]
         return torch.nn.functional.cosine_similarity(whole, short, dim=-1).min().item()
 
-    sampled = agreement(asr.sample_padding(64, 1500, 48, np.random.default_rng(0)))
+    sampled = agreement(network.sample_padding(64, 1500, 48, np.random.default_rng(0)))
     assert agreement(torch.arange(64, 1500)) > 0.9999
     assert sampled > 0.99
     assert sampled > agreement(torch.arange(64, 112))
 
 
 def test_every_letter_of_the_domain_can_be_spelt():
-    alphabet = asr.Alphabet()
+    alphabet = spelling.Alphabet()
     for text, language in drawn_texts(settings.read(), 300):
         ids = alphabet.sequence(text, language, 2.0, timestamps=True)
-        assert alphabet.tokenizer.decode(ids[4:-2]) == asr.spoken_letters(text)
+        assert alphabet.tokenizer.decode(ids[4:-2]) == spelling.spoken_letters(text)
 
 
 def test_k_means_finds_directions():
@@ -221,6 +223,6 @@ def test_the_learning_rate_rises_stays_and_falls():
 def test_disturbed_clips_stay_finite():
     rng = np.random.default_rng(0)
     for _ in range(10):
-        samples = asr.disturb(np.sin(np.arange(24_000) / 20).astype(np.float32), rng)
+        samples = batches.disturb(np.sin(np.arange(24_000) / 20).astype(np.float32), rng)
         assert np.isfinite(samples).all()
         assert samples.dtype == np.float32

@@ -11,7 +11,7 @@ from sotaque.backends.orpheus import generate
 from sotaque.backends.orpheus import layout as layout_module
 from sotaque.data.sentences import demonstration
 from sotaque.micro import speech, vocabulary
-from sotaque.micro.asr import spoken_letters
+from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.voices import TARGETS
 from sotaque.model_spec import Generation
 

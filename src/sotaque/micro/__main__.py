@@ -48,7 +48,7 @@ def decoded(micro: Micro) -> None:
 
 
 def asr(micro: Micro) -> None:
-    from sotaque.micro import asr as asr_module
+    from sotaque.micro.asr import training as asr_module
     from sotaque.micro.pool import Pool
 
     settings = micro.section("asr", asr_module.AsrSettings)

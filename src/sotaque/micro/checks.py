@@ -25,7 +25,7 @@ from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.similarity import SpeakerEncoder, cosine
 from sotaque.micro import base as base_module
 from sotaque.micro import speech, spoken
-from sotaque.micro.asr import spoken_letters
+from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.settings import Micro
 from sotaque.micro.voices import BASE, TARGETS, Voice
 from sotaque.model_spec import Generation

@@ -4,10 +4,12 @@ from snac import SNAC
 from whisper.model import ModelDimensions
 
 from sotaque.errors import ModelError
-from sotaque.micro import asr as asr_module
 from sotaque.micro import base as base_module
 from sotaque.micro import decoder as decoder_module
 from sotaque.micro import progress, vocabulary
+from sotaque.micro.asr import training as asr_module
+from sotaque.micro.asr.network import Trainee
+from sotaque.micro.asr.spelling import Alphabet
 from sotaque.micro.settings import Micro
 
 ASR_NAME = "micro.pt"
@@ -34,7 +36,7 @@ def ship_codec(micro: Micro) -> None:
 
 def ship_asr(micro: Micro) -> None:
     settings = micro.section("asr", asr_module.AsrSettings)
-    trainee = asr_module.Trainee(ModelDimensions(**settings.dims), asr_module.Alphabet())
+    trainee = Trainee(ModelDimensions(**settings.dims), Alphabet())
     trainee.load_state_dict(_state(micro.work / "asr" / "asr.pt")["model"])
     asr_module.export(trainee, settings, micro.assets / "asr" / ASR_NAME)
 
