@@ -1,5 +1,7 @@
 """corpus: an ordinary, deterministic LJSpeech layout whose columns say what params.yaml may not know."""
 
+import dataclasses
+
 import soundfile
 
 from sotaque import files, manifest
@@ -49,6 +51,20 @@ def test_two_runs_give_the_same_bytes_and_another_seed_others(tmp_path):
     corpus.run(small(seed=43), out=tmp_path / "c")
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
     assert table(tmp_path / "a") != table(tmp_path / "c")
+
+
+def test_wrong_texts_are_those_of_other_clips_and_touch_training_alone(tmp_path):
+    right = small()
+    wrong = dataclasses.replace(right, corpus=dataclasses.replace(right.corpus, wrong_texts=True))
+    corpus.run(right, out=tmp_path / "right")
+    corpus.run(wrong, out=tmp_path / "wrong")
+    told, lied = table(tmp_path / "right"), table(tmp_path / "wrong")
+    assert all(a["text"] != b["text"] for a, b in zip(told[:8], lied[:8], strict=True))
+    assert {row["text"] for row in told[:8]} == {row["text"] for row in lied[:8]}
+    assert told[8:] == lied[8:]
+    right_wavs, wrong_wavs = bytes_of(tmp_path / "right"), bytes_of(tmp_path / "wrong")
+    assert right_wavs.pop("metadata.csv") != wrong_wavs.pop("metadata.csv")
+    assert right_wavs == wrong_wavs
 
 
 def test_more_clips_change_none_that_were_there(tmp_path):

@@ -21,6 +21,22 @@ from sotaque.errors import SettingsError
 MODELS = Path("workflow/models")
 
 
+# In the order in which `auto` asks, the most particular first; each is a file of data/layouts/.
+Layout = Literal[
+    "auto",
+    "chatterbox",
+    "ljspeech",
+    "common-voice",
+    "openslr",
+    "kaldi",
+    "audiofolder",
+    "jsonl",
+    "parquet",
+    "two-columns",
+    "fish",
+]
+
+
 def number(default: float, low: float, high: float) -> Any:
     """A field whose value must lie in [low, high]."""
     return field(default=default, metadata={"range": (low, high)})
@@ -47,12 +63,13 @@ class Corpus:
     train_clips: int = number(400, 8, 100_000)
     test_clips: int = number(40, 2, 10_000)
     novel_clips: int = number(20, 0, 10_000)
+    wrong_texts: bool = False
 
 
 @dataclass(frozen=True)
 class Ingest:
     corpus: str = "demo"
-    layout: Literal["auto", "ljspeech", "two-columns", "fish", "chatterbox"] = "auto"
+    layout: Layout = "auto"
     language: Literal["pt", "es", "en", "ar"] = "pt"
     speaker: str = "speaker"
     max_rejected_share: float = number(0.05, 0.0, 1.0)
@@ -66,6 +83,8 @@ class Normalize:
     trim_margin_s: float = number(0.05, 0.0, 2.0)
     min_s: float = number(0.4, 0.4, 60.0)
     max_s: float = number(30.0, 1.0, 600.0)
+    max_decode_s: float = number(60.0, 1.0, 3600.0)
+    max_decode_mb: int = number(800, 16, 65_536)
 
 
 @dataclass(frozen=True)

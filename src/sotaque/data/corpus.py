@@ -25,14 +25,26 @@ def run(settings: Settings, *, out: Path) -> dict[str, float]:
     sentences = demonstration(
         voice.language, wanted.train_clips, wanted.test_clips, wanted.novel_clips, settings.seed
     )
+    written = with_wrong_texts(sentences) if wanted.wrong_texts else sentences
     rows, total_s = [], 0.0
-    for identifier, sentence in track(named(voice, sentences), "corpus"):
-        samples, rate_hz = voice.speak(sentence.text)
+    pairs = zip(named(voice, sentences), written, strict=True)
+    for (identifier, spoken), sentence in track(list(pairs), "corpus"):
+        samples, rate_hz = voice.speak(spoken.text)
         audio.write(out / "wavs" / f"{identifier}.wav", samples, rate_hz)
         rows.append(row(identifier, sentence, voice, wanted.accent))
         total_s += len(samples) / rate_hz
     files.write_text(out / "metadata.csv", "".join("|".join(cells) + "\n" for cells in (COLUMNS, *rows)))
     return {"clips": len(rows), "hours": total_s / 3600}
+
+
+def with_wrong_texts(sentences: list[Sentence]) -> list[Sentence]:
+    """Each training sentence replaced by another one, half of them further; no other part is touched.
+
+    A control: what is tuned on such a corpus learns the voice, but not to read.
+    """
+    train = [sentence for sentence in sentences if sentence.part == "train"]
+    wrong = iter([*train[len(train) // 2 :], *train[: len(train) // 2]])
+    return [next(wrong) if sentence.part == "train" else sentence for sentence in sentences]
 
 
 def named(voice: Voice, sentences: list[Sentence]) -> list[tuple[str, Sentence]]:
