@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sotaque import files
 
-NAMES = ("demo", "graph")
+NAMES = ("demo", "accents", "graph")
 README = Path("README.md")
 PACKAGES = ("torch", "transformers", "snac", "snakemake", "dvc")
 

@@ -19,12 +19,16 @@ def run() -> dict:
         clone = Path(folder) / "sotaque"
         subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
         started = time.monotonic()
-        command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "rules", "reason", "host"]
-        environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
-        subprocess.run(command, cwd=clone, env=environment, check=True)
-        seconds = time.monotonic() - started
-        metrics = files.read_json(clone / "results/micro/metrics.json")
-    return {"seconds": round(seconds, 1), "metrics": metrics}
+        metrics = chain(clone)
+        return {"seconds": round(time.monotonic() - started, 1), "metrics": metrics}
+
+
+def chain(clone: Path, *config: str) -> dict:
+    """Run the whole chain in a clone, with values of params.yaml such as `lr=1e-4`; its metrics."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "rules", "reason", "host"]
+    environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
+    subprocess.run([*command, "--config", *config], cwd=clone, env=environment, check=True)
+    return files.read_json(clone / "results/micro/metrics.json")
 
 
 def table(figures: dict) -> str:
