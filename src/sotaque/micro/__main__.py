@@ -98,7 +98,13 @@ def checks(micro: Micro) -> None:
     checks_module.run(micro)
 
 
-STAGES = (corpus, codec, decoder, decoded, asr, spoken, base, assets, checks)
+def cards(micro: Micro) -> None:
+    from sotaque.micro import card
+
+    card.write_all(micro)
+
+
+STAGES = (corpus, codec, decoder, decoded, asr, spoken, base, assets, checks, cards)
 WORDS = {function.__name__: function for function in STAGES}
 
 
