@@ -82,7 +82,7 @@ def test_what_is_left_out_has_its_default(params):
         ("model: 3", r"model is 3, expected a word"),
         ("model: no-such", r"model is 'no-such', allowed: micro, orpheus-3b"),
         ("ingest:\n  language: fr", r"ingest\.language is 'fr', allowed: pt, es, en, ar"),
-        ("ingest:\n  layout: kaldi2", r"ingest\.layout is 'kaldi2', allowed: auto, ljspeech"),
+        ("ingest:\n  layout: kaldi2", r"ingest\.layout is 'kaldi2', allowed: auto, chatterbox, ljspeech"),
         ("corpus:\n  accent: true", r"corpus\.accent is True, allowed: pt-br, es-mx, en-gb"),
         ("lora: 32", r"lora is 32, expected a mapping"),
         ("lora:\n  rank: 0", r"lora\.rank is 0, allowed: 1 to 1024"),

@@ -1,24 +1,25 @@
-"""Corpus layouts: one file each, with the verbs `matches(folder)` and `rows(folder)`.
+"""Corpus layouts: one file each, with LOOKS_FOR and the verbs `matches(folder)` and `rows(folder)`.
 
-To add one: write its file, add a line to LAYOUTS and its name to `Ingest.layout` in settings.py.
-The order is that in which `auto` asks: the most particular first.
+To add one: write its file here, and its name (`two-columns` is two_columns.py) into Layout in settings.py.
+A layout whose audio lies inside other files has `unpack(folder, into)` in the place of `rows(folder)`.
 """
 
 from __future__ import annotations
 
+import importlib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from sotaque.data.layouts import chatterbox, fish, ljspeech, two_columns
 from sotaque.data.layouts.row import Row
 from sotaque.errors import InputError
+from sotaque.settings import Layout
 
 LAYOUTS = {
-    "chatterbox": chatterbox,
-    "ljspeech": ljspeech,
-    "two-columns": two_columns,
-    "fish": fish,
+    name: importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    for name in typing.get_args(Layout)
+    if name != "auto"
 }
 _SHOWN = 10
 

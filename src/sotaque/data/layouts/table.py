@@ -39,7 +39,8 @@ NAMES = {
     "part": ("part", "split", "subset"),
     "group": ("group",),
 }
-_UNQUOTED = "|\t"
+WHOLE = "\n"
+_UNQUOTED = ("|", "\t", WHOLE)
 _PEEK_BYTES = 2**16
 
 
@@ -65,11 +66,15 @@ def decode(raw: bytes, name: str) -> str:
     return raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
-def lines(path: Path, delimiter: str) -> list[Line]:
-    """All lines that are not blank. `|` and tab never quote; comma and semicolon do, as in RFC 4180."""
+def lines(path: Path, delimiter: str, inside: str = "") -> list[Line]:
+    """All lines that are not blank. `|` and tab never quote; comma and semicolon do, as in RFC 4180.
+
+    WHOLE as delimiter leaves each line in one cell. inside: "train/" where the listing lies there.
+    """
     text = decode(path.read_bytes(), str(path))
     numbered = enumerate(_split(text), start=1)
-    return [_line(f"{path.name}, line {n}", line, delimiter) for n, line in numbered if line.strip()]
+    name = f"{inside}{path.name}"
+    return [_line(f"{name}, line {n}", line, delimiter) for n, line in numbered if line.strip()]
 
 
 def first_line(path: Path) -> str:
@@ -105,15 +110,18 @@ def columns(header: tuple[str, ...]) -> dict[str, int]:
     return found if named else {}
 
 
-def row(line: Line, places: dict[str, int], counts: range) -> Row:
-    """A line as a Row; `places` says where each field stands, `counts` how many cells a line may have."""
+def row(line: Line, places: dict[str, int], counts: range, inside: str = "") -> Row:
+    """A line as a Row; `places` says where each field stands, `counts` how many cells a line may have.
+
+    inside: what leads from the corpus folder to where audio paths begin, "train/" or nothing.
+    """
     cell = {field: line.cells[i].strip() for field, i in places.items() if i < len(line.cells)}
     fault = line.fault
     if fault is None and len(line.cells) not in counts:
         allowed = " or ".join(map(str, counts))
         fault = ClipError("columns", f"{line.where}: {len(line.cells)} columns, expected {allowed}")
     text = cell.pop("normalised", "") or cell.get("text", "")
-    audio = cell.get("audio", "")
+    audio = f"{inside}{cell['audio']}" if cell.get("audio") else ""
     identifier = cell.get("id") or id_of(audio) or line.where
     return Row(
         **{**cell, "where": line.where, "id": identifier, "audio": audio, "text": text, "fault": fault}
@@ -138,7 +146,12 @@ def with_suffix(folder: Path, stem: str) -> str:
 
 
 def located(folder: Path, audio: str) -> str:
-    """A path as written, or inside wavs/, audio/ ... when only there a file has it."""
+    """A path as written, or inside wavs/, audio/ ... when only there a file has it.
+
+    A full path into the corpus folder is made relative to it.
+    """
+    for root in (folder.absolute(), folder.resolve()):
+        audio = audio.removeprefix(f"{root}/")
     names = [audio, *(f"{inside}/{audio}" for inside in AUDIO_FOLDERS)]
     return next((name for name in names if audio and _exists(folder / name)), audio)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque.data.layouts import table
+from sotaque.data.layouts import parts, table
 from sotaque.data.layouts.row import Row
 
 LOOKS_FOR = (
@@ -19,7 +19,6 @@ LOOKS_FOR = (
 )
 SUFFIXES = (".csv", ".tsv", ".psv", ".txt")
 DELIMITERS = "|\t;,"
-PARTS = ("train", "val", "valid", "validation", "dev", "test")
 _SUFFIXES = "|".join(re.escape(suffix) for suffix in table.AUDIO_SUFFIXES)
 _BEGINS_WITH_FILE = re.compile(rf'\s*"?[^|\t;,"]+(?:{_SUFFIXES})"?\s*([|\t;,])', re.IGNORECASE)
 
@@ -30,7 +29,7 @@ def matches(folder: Path) -> bool:
 
 def rows(folder: Path) -> Iterator[Row]:
     for path, delimiter in _listings(folder).items():
-        part = path.stem.lower() if path.stem.lower() in PARTS else ""
+        part = parts.part_of(path.stem)
         for row in _rows(path, delimiter):
             yield replace(row, part=row.part or part, audio=table.located(folder, row.audio))
 

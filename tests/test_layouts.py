@@ -1,0 +1,210 @@
+"""Layouts: one corpus in every layout and in every format of sound is the same eight utterances."""
+
+import typing
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+import corpora
+from corpora import ACCENT, GENDER, LANGUAGE, SPEAKER
+from sotaque import audio, manifest
+from sotaque.data import ingest, layouts
+from sotaque.data.layouts import parts
+from sotaque.manifest import Reject
+from sotaque.settings import Ingest, Layout, Settings
+
+CORPUS, OUT = Path("data/raw/mine"), Path("data/manifest")
+NAMES_GENDER = ("common-voice", "openslr", "kaldi", "audiofolder", "jsonl", "parquet")
+PARTS = {
+    "common-voice": ["train"] * 4 + ["val", "test", "", ""],
+    "audiofolder": ["train"] * 5 + ["test"] * 3,
+    "parquet": ["train"] * 8,
+}
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    return tmp_path_factory.mktemp("sounds")
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    CORPUS.mkdir(parents=True)
+
+
+def run(**more) -> tuple[list, dict]:
+    """(utterances by id, reject codes by id)"""
+    wanted = {"corpus": "mine", "language": LANGUAGE, "speaker": SPEAKER, "max_rejected_share": 1.0, **more}
+    ingest.run(Settings(shards=1, ingest=Ingest(**wanted)), corpus=CORPUS, out=OUT)
+    rejects = manifest.read(OUT / "rejects.jsonl", Reject)
+    return manifest.read(OUT / "00.jsonl"), {r.id: r.code for r in rejects}
+
+
+@pytest.mark.parametrize("suffix", corpora.SUFFIXES)
+@pytest.mark.parametrize("layout", corpora.LAYOUTS)
+def test_every_layout_gives_the_same_eight_utterances(layout, suffix, sounds):
+    clips = corpora.clips(sounds, suffix)
+    corpora.LAYOUTS[layout](CORPUS, clips)
+    assert layouts.find(CORPUS) is layouts.LAYOUTS[layout], "found by looking"
+    kept, rejects = run()
+    assert not rejects
+    inside = f"{SPEAKER}-" if layout == "fish" else ""
+    assert [u.id for u in kept] == [inside + c.id for c in clips]
+    assert [u.text for u in kept] == list(corpora.TEXTS)
+    assert {(u.speaker, u.language) for u in kept} == {(SPEAKER, LANGUAGE)}
+    assert {u.gender for u in kept} == {GENDER if layout in NAMES_GENDER else ""}
+    assert {u.accent for u in kept} == {ACCENT if layout in ("common-voice", "audiofolder") else ""}
+    assert [u.part for u in kept] == PARTS.get(layout, [""] * 8)
+    assert [Path(u.audio).read_bytes() for u in kept] == [c.sound.read_bytes() for c in clips]
+    assert [u.duration_s for u in kept] == [round(audio.read_header(c.sound).duration_s, 4) for c in clips]
+
+
+@pytest.mark.parametrize("layout", corpora.LAYOUTS)
+def test_a_layout_named_in_params_gives_what_looking_gives_and_bytes_repeat(layout, sounds):
+    corpora.LAYOUTS[layout](CORPUS, corpora.clips(sounds, "flac"))
+    first = run()
+    before = {p: p.read_bytes() for p in OUT.rglob("*") if p.is_file()}
+    assert run(layout=layout) == first
+    assert {p: p.read_bytes() for p in OUT.rglob("*") if p.is_file()} == before
+
+
+def test_every_layout_of_the_settings_has_a_corpus_here_and_is_looked_for():
+    assert set(corpora.LAYOUTS) == set(typing.get_args(Layout)) - {"auto"}
+    assert all(layout.LOOKS_FOR for layout in layouts.LAYOUTS.values())
+
+
+# --- Common Voice
+
+
+def test_common_voice_takes_a_clip_once_and_never_what_listeners_turned_down(sounds):
+    corpora.common_voice(CORPUS, corpora.clips(sounds, "mp3"))
+    assert len(list(layouts.LAYOUTS["common-voice"].rows(CORPUS))) == 8
+    (CORPUS / "validated.tsv").unlink()
+    assert [u.part for u in run()[0]] == ["train"] * 4 + ["val", "test"]
+
+
+def test_common_voice_without_parts_is_the_validated_clips(sounds):
+    corpora.common_voice(CORPUS, corpora.clips(sounds, "mp3"))
+    for name in ("train", "dev", "test"):
+        (CORPUS / f"{name}.tsv").unlink()
+    assert [u.part for u in run()[0]] == [""] * 8
+
+
+def test_common_voice_of_an_early_release_names_no_suffix(sounds):
+    corpora.common_voice(CORPUS, corpora.clips(sounds, "mp3"))
+    for path in CORPUS.glob("*.tsv"):
+        path.write_text(path.read_text().replace(".mp3", ""))
+    assert len(run()[0]) == 8
+
+
+# --- OpenSLR
+
+
+def test_openslr_archives_unpacked_in_one_place_keep_speakers_and_genders_apart(sounds):
+    clips = corpora.clips(sounds, "wav")
+    ids = ["arf_00295_00000000001", "arm_00610_00000000002", "mine"]
+    for name, clip in zip(ids, clips, strict=False):
+        (CORPUS / f"{name}.wav").write_bytes(clip.sound.read_bytes())
+    (CORPUS / "line_index_female.tsv").write_text(f"{ids[0]}\tHola\n{ids[2]}\tUno\n")
+    (CORPUS / "line_index_male.tsv").write_text(f"{ids[1]}\tBuenas\n")
+    found = {u.id: (u.text, u.speaker, u.gender) for u in run(speaker="alguien")[0]}
+    assert found == {
+        ids[0]: ("Hola", "arf_00295", "f"),
+        ids[1]: ("Buenas", "arm_00610", "m"),
+        ids[2]: ("Uno", "alguien", ""),
+    }
+
+
+# --- parquet
+
+
+def test_parquet_clips_that_share_a_name_are_named_by_their_row(sounds):
+    clips = corpora.clips(sounds, "wav")
+    corpora.packed(CORPUS, [replace(clip, id="audio") for clip in clips[:6]] + clips[6:])
+    found = [u.id for u in run()[0]]
+    rows = [f"train-{file:05d}-of-00002-{row:07d}" for file, row in ((0, r) for r in range(1, 6))]
+    assert found == [clips[6].id, clips[7].id, *rows, "train-00001-of-00002-0000001"]
+
+
+def test_parquet_may_name_files_beside_it_instead_of_holding_them(sounds):
+    clips = corpora.clips(sounds, "wav")
+    corpora.ljspeech(CORPUS, clips)
+    (CORPUS / "metadata.csv").unlink()
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    audio_column = pyarrow.array([{"bytes": None, "path": f"wavs/{c.file}"} for c in clips], kind)
+    parquet.write_table(
+        pyarrow.table({"audio": audio_column, "text": [c.text for c in clips]}), CORPUS / "a.parquet"
+    )
+    assert [(u.id, u.audio) for u in run()[0]] == [(c.id, f"data/raw/mine/wavs/{c.file}") for c in clips]
+    assert not (OUT / "audio").exists()
+
+
+def test_parquet_needs_the_memory_of_one_row_group():
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    schema = pyarrow.schema({"audio": kind, "text": pyarrow.string()})
+    with parquet.ParquetWriter(CORPUS / "a.parquet", schema) as out:
+        for number in range(10):
+            sound = bytes([number]) * 2**20
+            rows = [
+                {"audio": {"bytes": sound, "path": f"{number}-{n}.wav"}, "text": "Hola"} for n in range(4)
+            ]
+            out.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+    del rows
+    before, peak = pyarrow.total_allocated_bytes(), 0
+    for row in layouts.read(CORPUS, "auto", OUT / "audio"):
+        peak = max(peak, pyarrow.total_allocated_bytes() - before)
+        assert row.unpacked.stat().st_size == 2**20
+    assert peak < 20 * 2**20, "the corpus has 40"
+
+
+# --- names of parts, full paths
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("train", "train"), ("Dev", "dev"), ("test_manifest", "test"), ("train-00000-of-00004", "train"),
+     ("metadata", ""), ("my_test", ""), ("trainer", ""), ("train_test", "")],
+)  # fmt: skip
+def test_a_listing_names_a_part_only_where_nothing_else_is_said(name, part):
+    assert parts.part_of(name) == part
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "kaldi", "two-columns"])
+def test_full_paths_into_the_corpus_are_as_good_as_relative_ones(layout, sounds):
+    corpora.LAYOUTS[layout](CORPUS, corpora.clips(sounds, "wav"))
+    listing = next(
+        CORPUS / name for name in ("manifest.json", "wav.scp", "list.csv") if (CORPUS / name).exists()
+    )
+    text = listing.read_text()
+    listing.write_text(
+        text.replace("audio/", f"{CORPUS.resolve()}/audio/").replace("wavs/", f"{CORPUS.resolve()}/wavs/")
+    )
+    kept, rejects = run()
+    assert (len(kept), rejects) == (8, {})
+    assert not any(Path(u.audio).is_absolute() for u in kept)
+
+
+def test_kaldi_folders_of_parts_name_the_part(sounds):
+    clips = corpora.clips(sounds, "wav")
+    for part, some in (("train", clips[:6]), ("dev", clips[6:7]), ("test", clips[7:])):
+        corpora.kaldi(CORPUS / part, some)
+    assert [u.part for u in run()[0]] == ["train"] * 6 + ["val", "test"]
+
+
+def test_our_own_manifests_are_a_corpus(sounds):
+    corpora.audiofolder(CORPUS, corpora.clips(sounds, "wav"))
+    kept, _ = run()
+    again = Path("data/raw/again")
+    again.mkdir()
+    for utterance in kept:
+        (again / Path(utterance.audio).name).write_bytes(Path(utterance.audio).read_bytes())
+    manifest.write(again / "all.jsonl", [replace(u, audio=Path(u.audio).name) for u in kept])
+    settings = Settings(shards=1, ingest=Ingest(corpus="again"))
+    ingest.run(settings, corpus=again, out=OUT)
+    assert [replace(u, audio="") for u in manifest.read(OUT / "00.jsonl")] == [
+        replace(u, audio="") for u in kept
+    ]
