@@ -11,11 +11,11 @@ from sotaque.errors import ClipError
 
 
 def row(values: Mapping[str, Any], where: str, inside: str = "") -> Row:
-    """The fields that are there; numbers are written out, and null is as if it were left out.
+    """The fields that are there; numbers are written out, and null is an empty word.
 
     A record that lacks audio or text, or holds a list where a word belongs, has a fault.
     """
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {name: "" if value is None else value for name, value in values.items()}
     places = table.columns(tuple(given))
     cells = tuple(str(value) for value in given.values())
     line = table.Line(where, cells, _fault(given, places, where))

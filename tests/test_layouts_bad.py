@@ -1,0 +1,282 @@
+"""Layouts given bad listings: a bad line costs its own clip, by its code; a bad listing is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+import corpora
+from corpora import LANGUAGE, SPEAKER
+from sotaque import manifest
+from sotaque.data import ingest
+from sotaque.errors import InputError
+from sotaque.manifest import Reject
+from sotaque.settings import Ingest, Settings
+
+CORPUS, OUT = Path("data/raw/mine"), Path("data/manifest")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return corpora.clips(tmp_path_factory.mktemp("sounds"), "wav")
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    CORPUS.mkdir(parents=True)
+
+
+def run(**more):
+    """(kept by id, rejects by id)"""
+    wanted = {"corpus": "mine", "language": LANGUAGE, "speaker": SPEAKER, "max_rejected_share": 1.0, **more}
+    ingest.run(Settings(shards=1, ingest=Ingest(**wanted)), corpus=CORPUS, out=OUT)
+    kept = {u.id: u for u in manifest.read(OUT / "00.jsonl")}
+    return kept, {r.id: r for r in manifest.read(OUT / "rejects.jsonl", Reject)}
+
+
+def add(listing: str, line: str) -> None:
+    with (CORPUS / listing).open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+LISTING = {
+    "ljspeech": "metadata.csv",
+    "two-columns": "list.csv",
+    "chatterbox": "metadata.csv",
+    "common-voice": "validated.tsv",
+    "openslr": "es_ar_female/line_index.tsv",
+    "audiofolder": "train/metadata.csv",
+    "jsonl": "manifest.json",
+}
+LINES = {  # {audio} is a path as the layout writes it, without suffix where it wants none
+    "ljspeech": "{audio}|{text}",
+    "two-columns": "{audio}.wav;{text}",
+    "chatterbox": "{audio}.wav,{text},s,1.0",
+    "common-voice": "c\t{audio}.wav\t7\t{text}\t2\tf\t\tes",
+    "openslr": "{audio}\t{text}",
+    "audiofolder": "{audio}.wav,,{text},s,es,,f",
+    "jsonl": '{{"audio_filepath": "{audio}.wav", "text": "{text}"}}',
+}
+
+
+@pytest.mark.parametrize(
+    ("audio", "text", "code"),
+    [
+        ("nowhere", "Hola", "missing"),
+        ("../../../../secret", "Hola", "outside-root"),
+        ("extra", "", "no-transcript"),
+        ("extra", " ¡¿! ", "no-transcript"),
+        ("extra", "a\u0085b\u0007", "control-characters"),
+        ("", "Hola", "missing"),
+    ],
+)
+@pytest.mark.parametrize("layout", LISTING)
+def test_a_bad_line_is_rejected_and_the_eight_are_kept(layout, audio, text, code, clips):
+    if layout == "jsonl":
+        text = text.encode("unicode_escape").decode().replace("\\x", "\\u00")
+    corpora.LAYOUTS[layout](CORPUS, clips)
+    for folder in ("wavs", "clips", "train", "es_ar_female", "."):
+        (CORPUS / folder).mkdir(exist_ok=True)
+        shutil.copyfile(clips[0].sound, CORPUS / folder / "extra.wav")
+    shutil.copyfile(clips[0].sound, "secret.wav")
+    add(LISTING[layout], LINES[layout].format(audio=audio, text=text))
+    kept, rejects = run(layout=layout)
+    assert len(kept) == 8
+    assert [r.code for r in rejects.values()] == [code]
+    assert all(r.reason for r in rejects.values())
+
+
+@pytest.mark.parametrize("change", [lambda b: b"\xef\xbb\xbf" + b, lambda b: b.replace(b"\n", b"\r\n")])
+@pytest.mark.parametrize("layout", [*LISTING, "fish", "kaldi"])
+def test_a_byte_order_mark_and_crlf_change_nothing(layout, change, clips):
+    corpora.LAYOUTS[layout](CORPUS, clips)
+    for path in CORPUS.rglob("*"):
+        if path.is_file() and path.suffix != ".wav":
+            path.write_bytes(change(path.read_bytes()))
+    kept, rejects = run()
+    assert ([u.text for u in kept.values()], rejects) == (list(corpora.TEXTS), {})
+
+
+@pytest.mark.parametrize("layout", LISTING)
+def test_a_latin_1_line_is_rejected_with_the_remedy(layout, clips):
+    corpora.LAYOUTS[layout](CORPUS, clips)
+    with (CORPUS / LISTING[layout]).open("ab") as stream:
+        stream.write((LINES[layout].format(audio="x", text="Sí") + "\n").encode("latin-1"))
+    kept, rejects = run(layout=layout)
+    assert (len(kept), [r.code for r in rejects.values()]) == (8, ["encoding"])
+    assert "iconv" in next(iter(rejects.values())).reason
+
+
+@pytest.mark.parametrize(
+    ("layout", "listing", "line", "code"),
+    [
+        ("common-voice", "validated.tsv", "c\textra.wav\t7", "columns"),
+        ("openslr", "es_ar_female/line_index.tsv", "extra", "columns"),
+        ("openslr", "es_ar_female/line_index.tsv", "extra\tHola\tmás", "columns"),
+        ("audiofolder", "train/metadata.csv", "extra.wav,,Hola", "columns"),
+        ("audiofolder", "train/metadata.csv", 'extra.wav,,"Hola,s,es,,f', "quotes"),
+        ("jsonl", "manifest.json", '{"audio_filepath": "extra.wav"}', "columns"),
+        ("jsonl", "manifest.json", '{"audio_filepath": "extra.wav", "text": ["Hola"]}', "columns"),
+        ("jsonl", "manifest.json", '{"audio_filepath": {"a": 1}, "text": "Hola"}', "columns"),
+        ("jsonl", "manifest.json", '{"audio_filepath": "extra.wav", "text": "Hola"', "json"),
+        ("jsonl", "manifest.json", "[" * 100_000, "json"),
+        ("jsonl", "manifest.json", '["extra.wav", "Hola"]', "json"),
+        (
+            "jsonl",
+            "manifest.json",
+            '{"audio": "extra.wav", "text": "Hola", "speaker": "\\ud800"}',
+            "encoding",
+        ),
+        ("jsonl", "manifest.json", '{"audio": "extra.wav", "text": "Hola", "offset": "1.5"}', "segment"),
+        ("jsonl", "manifest.json", '{"audio": "extra.wav", "text": "Hola", "offset": NaN}', "segment"),
+        (
+            "jsonl",
+            "manifest.json",
+            '{"audio": "extra.wav", "text": "Hola", "offset": 1' + "0" * 400 + "}",
+            "segment",
+        ),
+        ("kaldi", "wav.scp", "extra", "columns"),
+        ("kaldi", "wav.scp", "extra audio/extra.wav", "no-transcript"),
+        ("kaldi", "text", "extra Hola", "missing"),
+        ("kaldi", "text", f"{SPEAKER}_00000000001 Otra vez", "duplicate-id"),
+        ("kaldi", "utt2spk", f"{SPEAKER}_00000000001 otra", "duplicate-id"),
+    ],
+)
+def test_what_only_this_layout_can_get_wrong(layout, listing, line, code, clips):
+    corpora.LAYOUTS[layout](CORPUS, clips)
+    add(listing, line)
+    kept, rejects = run(layout=layout)
+    assert [u.text for u in kept.values()] == list(corpora.TEXTS)
+    assert [r.code for r in rejects.values()] == [code]
+    assert listing in next(iter(rejects.values())).reason
+
+
+@pytest.mark.parametrize("command", ["touch {made}; sph2pipe -f wav x.sph |", "| touch {made}"])
+def test_a_command_in_kaldis_wav_scp_is_refused_by_name_and_never_run(command, clips):
+    corpora.kaldi(CORPUS, clips)
+    made = Path("made").resolve()
+    add("wav.scp", "extra " + command.format(made=made))
+    add("text", "extra Hola")
+    kept, rejects = run()
+    assert (len(kept), {i: r.code for i, r in rejects.items()}) == (8, {"extra": "command"})
+    assert "wav.scp, line 9" in rejects["extra"].reason
+    assert not made.exists()
+
+
+def test_an_empty_text_in_kaldi_is_no_transcript(clips):
+    corpora.kaldi(CORPUS, clips)
+    add("wav.scp", "extra audio/extra.wav")
+    add("text", "extra")
+    assert {i: r.code for i, r in run()[1].items()} == {"extra": "no-transcript"}
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "validated.tsv"])
+def test_a_common_voice_listing_without_a_column_stops_the_run_by_name(name, clips):
+    corpora.common_voice(CORPUS, clips)
+    (CORPUS / name).write_text("client_id\tpath\nc\tx.mp3\n")
+    with pytest.raises(InputError, match=rf"{name}: its first line lacks sentence"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", "file_name,speaker\nx.wav,ana\n"),
+        ("manifest.jsonl", '{"audio_filepath": "x.wav"}\n'),
+        ("validated.tsv", "client_id\tpath\nc\tx.mp3\n"),
+        ("wav.scp", "a a.wav\n"),
+    ],
+)
+def test_a_listing_that_lacks_a_column_is_no_layout_and_told_so(name, content):
+    (CORPUS / name).write_text(content)
+    with pytest.raises(InputError, match=rf"(?s)not a corpus of a known layout.*Found: {name}") as caught:
+        run()
+    assert all(word in str(caught.value) for word in ("file_name and text", "audio_filepath", "sentence"))
+
+
+# --- parquet
+
+
+def table(**changes):
+    rows = [{"audio": {"bytes": b"RIFF", "path": "a.wav"}, "text": "Hola"} | changes]
+    return pyarrow.Table.from_pylist(rows)
+
+
+def test_bad_rows_of_parquet_are_rejected_by_their_code(clips):
+    corpora.packed(CORPUS, clips)
+    good = clips[0].sound.read_bytes()
+    rows = [
+        {"audio": {"bytes": b"", "path": "empty.wav"}, "text": "Hola"},
+        {"audio": {"bytes": b"<html>", "path": "html.wav"}, "text": "Hola"},
+        {"audio": {"bytes": good, "path": "quiet.wav"}, "text": ""},
+        {"audio": {"bytes": good, "path": "wordless.wav"}, "text": None},
+        {"audio": {"bytes": None, "path": "../../../../secret.wav"}, "text": "Hola"},
+        {"audio": {"bytes": None, "path": None}, "text": "Hola"},
+        {"audio": None, "text": "Hola"},
+        {"audio": {"bytes": good, "path": "../../../../escape.wav"}, "text": "Copia"},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), CORPUS / "zbad.parquet")
+    shutil.copyfile(clips[1].sound, "secret.wav")
+    kept, rejects = run()
+    assert len(kept) == 8
+    assert {i: r.code for i, r in rejects.items()} == {
+        "empty": "empty",
+        "html": "unreadable",
+        "quiet": "no-transcript",
+        "wordless": "no-transcript",
+        "secret": "outside-root",
+        "zbad-0000006": "missing",
+        "zbad-0000007": "missing",
+        "escape": "duplicate-audio",
+    }
+    assert not list(Path().glob("escape*")), "nothing is written outside"
+
+
+def test_a_damaged_parquet_file_stops_the_run_by_name(clips):
+    corpora.packed(CORPUS, clips)
+    path = CORPUS / "data/train-00001-of-00002.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet: cannot be read as Parquet"):
+        run()
+
+
+def test_rotten_pages_of_parquet_are_an_error_and_no_traceback(clips):
+    corpora.packed(CORPUS, clips)
+    path = CORPUS / "data/train-00000-of-00002.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:40] = b"\xff" * 36
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"train-00000-of-00002\.parquet: cannot be read as Parquet"):
+        run()
+
+
+def test_a_parquet_file_that_links_out_of_the_corpus_is_refused(clips):
+    corpora.packed(CORPUS, clips)
+    path = CORPUS / "data/train-00000-of-00002.parquet"
+    path.rename("outside.parquet")
+    path.symlink_to(Path("outside.parquet").resolve())
+    with pytest.raises(InputError, match="links out of the corpus folder"):
+        run()
+
+
+def test_parquet_without_sound_or_without_text_is_no_corpus():
+    parquet.write_table(pyarrow.table({"audio": ["a.wav"], "text": ["Hola"]}), CORPUS / "a.parquet")
+    parquet.write_table(pyarrow.table({"audio": [b"RIFF"], "label": [1]}), CORPUS / "b.parquet")
+    with pytest.raises(InputError, match=r"parquet: .*a column of audio bytes"):
+        run()
+
+
+def test_numbers_in_json_are_written_out(clips):
+    corpora.jsonl(CORPUS, clips)
+    shutil.copyfile(clips[0].sound, CORPUS / "x.wav")
+    add(
+        "manifest.json",
+        json.dumps({"audio": "x.wav", "text": "Hola", "id": 17, "speaker": 4, "gender": None}),
+    )
+    (CORPUS / f"audio/{clips[0].file}").unlink()
+    found = run()[0]["17"]
+    assert (found.speaker, found.gender) == ("4", "")
