@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sotaque import manifest
-from sotaque.data import ingest, layouts
-from sotaque.errors import InputError
+from sotaque.data import ids, ingest, layouts
+from sotaque.errors import REMEDIES, InputError
 from sotaque.manifest import Reject
 from sotaque.settings import Ingest, Settings
 from sounds import save, voice
@@ -242,8 +242,8 @@ def test_the_reject_names_file_line_and_value():
     wavs()
     listing("a1|Oi\n\na2|...\na3|Oi\n")
     _, rejects = run()
-    assert rejects["a2"] == Reject("a2", "wavs/a2.wav", "ingest", "no-transcript",
-                                   "metadata.csv, line 3: nothing to say in '...'")  # fmt: skip
+    reason = "metadata.csv, line 3: nothing to say in '...'; " + REMEDIES["no-transcript"]
+    assert rejects["a2"] == Reject("a2", "wavs/a2.wav", "ingest", "no-transcript", reason)
 
 
 def test_a_latin_1_line_is_rejected_with_the_remedy_and_the_others_are_kept():
@@ -352,15 +352,14 @@ def test_bad_audio_is_rejected_by_its_header():
 
 def test_ids_are_safe_unique_and_do_not_depend_on_order():
     names = ["a/b", "a-b", "Clip", "clip", "olá mundo", "-rf", ".hidden", "你好", "x" * 200, "plain"]
-    rows = [layouts.row.Row("", name, "", "") for name in names]
-    ids = ingest.unique_ids(rows)
-    assert len({i.casefold() for i in ids}) == len(names)
+    made = ids.unique(names)
+    assert len({i.casefold() for i in made}) == len(names)
     assert all(
-        i.isascii() and i[0] not in "-." and len(i) <= 120 and "/" not in i and " " not in i for i in ids
+        i.isascii() and i[0] not in "-." and len(i) <= 120 and "/" not in i and " " not in i for i in made
     )
-    assert ids[4:7] == ["ola_mundo", "rf", "hidden"]
-    assert ids[-1] == "plain"
-    assert ingest.unique_ids(rows[::-1]) == ids[::-1]
+    assert made[4:7] == ["ola_mundo", "rf", "hidden"]
+    assert made[-1] == "plain"
+    assert ids.unique(names[::-1]) == made[::-1]
 
 
 def test_the_same_id_twice_keeps_the_first_and_every_reject_has_a_row():
@@ -390,7 +389,7 @@ def test_every_shard_is_written_even_an_empty_one_and_bytes_repeat():
     run()
     first = {p.name: p.read_bytes() for p in OUT.iterdir()}
     run()
-    assert sorted(first) == ["00.jsonl", "01.jsonl", "rejects.jsonl"]
+    assert sorted(first) == ["00.jsonl", "01.jsonl", "rejects.jsonl", "warnings.jsonl"]
     assert first == {p.name: p.read_bytes() for p in OUT.iterdir()}
     for shard in ("00", "01"):
         for row in map(json.loads, first[f"{shard}.jsonl"].decode().splitlines()):

@@ -30,9 +30,13 @@ def clip(samples, rate_hz=RATE_HZ, name="a", **options) -> Utterance:
     return Utterance(name, path.as_posix(), "Olá", "ana", "pt", accent="pt-br", part="test", group="g")
 
 
+def converted(utterance: Utterance, wanted=WANTED) -> Utterance:
+    return normalize.stored(utterance, *normalize.prepared(utterance, wanted, RATE_HZ), OUT)
+
+
 def convert(samples, rate_hz=RATE_HZ, wanted=WANTED, **options):
     """(utterance, samples of the WAV written)"""
-    utterance = normalize.convert(clip(samples, rate_hz, **options), wanted, RATE_HZ, OUT)
+    utterance = converted(clip(samples, rate_hz, **options), wanted)
     return utterance, audio.read(Path(utterance.audio))[0]
 
 
@@ -49,7 +53,7 @@ def test_every_clip_ends_at_the_same_rate_and_loudness(rate_hz, level):
 
 def test_the_row_keeps_everything_else():
     source = clip(voice())
-    made = normalize.convert(source, WANTED, RATE_HZ, OUT)
+    made = converted(source)
     assert replace(made, audio=source.audio, duration_s=0.0, loudness_lufs=None) == source
     assert made.audio == "out/a.wav"
 

@@ -7,6 +7,7 @@ a cut, forged or poisoned file is a ClipError with a stable code and never a sil
 from __future__ import annotations
 
 import functools
+import io
 import stat
 import struct
 import wave
@@ -20,7 +21,7 @@ import soundfile
 from sotaque import files
 from sotaque.errors import ClipError
 
-CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "MP3")
+CONTAINERS = {"WAV": ".wav", "WAVEX": ".wav", "RF64": ".wav", "FLAC": ".flac", "MP3": ".mp3"}
 MAX_CHANNELS = 8
 MAX_S = 600.0
 MAX_BYTES = 256 * 2**20
@@ -149,19 +150,32 @@ def trim(samples: np.ndarray, rate_hz: int, below_peak_db: float, margin_s: floa
     return samples[max(0, heard[0] * hop - margin) : (heard[-1] + 1) * hop + margin]
 
 
-def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
-    """Write a 16-bit mono WAV atomically; equal samples give equal bytes (no dither).
+def encoded(samples: np.ndarray, rate_hz: int) -> bytes:
+    """Samples (T,) as the bytes of a 16-bit mono WAV; equal samples give equal bytes (no dither).
 
     Samples beyond full scale are clipped: the caller sets the level. Raises ClipError "not-finite".
     """
     if not np.isfinite(samples).all():
-        raise ClipError("not-finite", f"{path.name}: refusing to write NaN or infinite samples")
+        raise ClipError("not-finite", "refusing to write NaN or infinite samples")
     integers = np.clip(np.rint(samples.astype(np.float64) * 2**15), -(2**15), 2**15 - 1).astype("<i2")
-    with files.atomic(path) as temporary, wave.open(str(temporary), "wb") as stream:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(rate_hz)
         stream.writeframes(integers.tobytes())
+    return content.getvalue()
+
+
+def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
+    """Write `encoded` samples atomically."""
+    files.write_bytes(path, encoded(samples, rate_hz))
+
+
+def load_libraries() -> None:
+    """Import now what the functions above import when first called, so that a forked worker need not."""
+    import pyloudnorm  # noqa: F401
+    import soxr  # noqa: F401
 
 
 @functools.cache
@@ -206,9 +220,7 @@ def _piece(header: Header, start_s: float, end_s: float | None) -> Header:
 
 def _check_format(header: Header) -> None:
     if header.container not in CONTAINERS:
-        raise ClipError(
-            "format", f"its container is {header.container}; convert it to one of {', '.join(CONTAINERS)}"
-        )
+        raise ClipError("format", f"its container is {header.container}, read are {', '.join(CONTAINERS)}")
     if not 1 <= header.channels <= MAX_CHANNELS:
         raise ClipError("channels", f"{header.channels} channels, allowed: 1 to {MAX_CHANNELS}")
     if not RATES_HZ[0] <= header.rate_hz <= RATES_HZ[1]:
@@ -217,9 +229,7 @@ def _check_format(header: Header) -> None:
 
 def _check_length(header: Header) -> None:
     if header.duration_s > MAX_S:
-        raise ClipError(
-            "too-long", f"it claims {header.duration_s:.0f} s; the limit is {MAX_S:.0f} s, cut it up"
-        )
+        raise ClipError("too-long", f"it claims {header.duration_s:.0f} s, the limit is {MAX_S:.0f} s")
     if header.frames * header.channels * 4 > MAX_BYTES:
         raise ClipError(
             "too-large",

@@ -11,6 +11,46 @@ A message names the file, the line or id, what was found, what was expected and 
 """
 
 
+# Every code of a rejected clip or of a warning, and the way out; docs/rejects.md says what each means.
+REMEDIES = {
+    "anti-phase": "keep one of its channels: ffmpeg -i OLD -af 'pan=mono|c0=c0' NEW.wav",
+    "channels": "mix them down: ffmpeg -i OLD -ac 1 NEW.wav",
+    "columns": "give the line the columns of the others, or quote the text that holds the delimiter",
+    "command": "run the command, and list the file that it makes",
+    "control-characters": "remove them; if there are many, the file may be UTF-16: save it as UTF-8",
+    "decode-crash": "convert it with another program: ffmpeg -i OLD NEW.wav",
+    "decode-memory": "cut it up, or raise normalize.max_decode_mb if the file is as it should be",
+    "decode-timeout": "convert it: ffmpeg -i OLD NEW.wav, or raise normalize.max_decode_s if it is only long",
+    "duplicate-audio": "remove one of the two, or put the right recording in the place of the copy",
+    "duplicate-id": "give every clip an id of its own",
+    "empty": "copy the file again from where it came from",
+    "encoding": "save the file as UTF-8: iconv -f latin1 -t utf-8 OLD > NEW",
+    "foreign-characters": "spell the text in its language's letters where the speaker does; else leave it",
+    "format": "convert it: ffmpeg -i OLD NEW.wav",
+    "json": "make the line one JSON object, as json.dumps writes it",
+    "missing": "put the file where the listing says, or correct the listing",
+    "no-transcript": "write down what is said in the clip, or take it out of the listing",
+    "not-finite": "make the file anew from its source",
+    "outside-root": "put the file itself into the corpus folder, and list its path from there",
+    "quotes": "close the quotation marks, and double those inside a text",
+    "rate": "copy the file again from where it came from; its header is damaged or forged",
+    "segment": "give start and end in seconds, both inside the recording",
+    "silent": "see whether this is the right recording",
+    "speech-too-fast": "see whether text and recording belong together",
+    "speech-too-slow": "see whether text and recording belong together",
+    "text-too-long": "cut the recording into utterances, each with its own text",
+    "too-large": "cut it into utterances",
+    "too-long": "cut it into utterances",
+    "too-short": "join it with the clip that follows, or take it out of the listing",
+    "truncated": "copy the file again from where it came from",
+    "unknown-language": "name the language in the listing, or take the clip out",
+    "unknown-part": "name one of these parts, or none",
+    "unreadable": "copy the file again from where it came from, or convert it: ffmpeg -i OLD NEW.wav",
+    "unsafe-name": "rename the file: letters, digits, '.', '_' and '-' are safe",
+    "wrong-script": "name the language of the text in the listing or in ingest.language",
+    "wrong-suffix": "nothing need be done; rename the file for other programs' sake",
+}
+
 class SotaqueError(Exception):
     exit_status = 1
 
@@ -24,16 +64,17 @@ class InputError(SotaqueError):
 
 
 class ClipError(InputError):
-    """One clip that cannot be used.
+    """One clip that cannot be used, or a warning about one.
 
-    code: a stable word for rejects.jsonl, such as "unreadable" or "too-short".
+    code: a key of REMEDIES, a stable word for rejects.jsonl. reason: what was found, what was expected.
     """
 
     def __init__(self, code: str, reason: str):
-        super().__init__(f"{code}: {reason}")
         self.code = code
         self.reason = reason
 
+        self.advice = f"{reason}; {REMEDIES[code]}"
+        super().__init__(f"{code}: {self.advice}")
 
 class ModelError(SotaqueError):
     pass

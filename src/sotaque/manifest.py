@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sotaque import files
-from sotaque.errors import InputError
+from sotaque.errors import ClipError, InputError
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,23 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Reject:
-    """One clip that was dropped: where, why (a stable code) and the reason in words."""
+    """One clip that was dropped: where, why (a stable code), what was found, and the way out."""
 
     id: str
     audio: str
     stage: str
     code: str
     reason: str
+
+    @classmethod
+    def of(cls, identifier: str, audio: str, stage: str, error: ClipError) -> Self:
+        """Bytes in names that are not UTF-8 are written as escapes."""
+        audio, reason = (w.encode("utf-8", "backslashreplace").decode() for w in (audio, error.advice))
+        return cls(identifier, audio, stage, error.code, reason)
+
+
+class Warned(Reject):
+    """One clip that was kept, and what about it should be looked at."""
 
 
 def shard_of(identifier: str, shards: int) -> str:

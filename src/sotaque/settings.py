@@ -83,6 +83,8 @@ class Normalize:
     trim_margin_s: float = number(0.05, 0.0, 2.0)
     min_s: float = number(0.4, 0.4, 60.0)
     max_s: float = number(30.0, 1.0, 600.0)
+    min_characters_per_s: float = number(0.5, 0.0, 100.0)
+    max_characters_per_s: float = number(40.0, 1.0, 1000.0)
     max_decode_s: float = number(60.0, 1.0, 3600.0)
     max_decode_mb: int = number(800, 16, 65_536)
 

@@ -14,6 +14,7 @@ from sotaque.errors import InputError
 # Zero-width space, word joiner, byte order mark, soft hyphen, and the bidirectional controls.
 # ZWJ and ZWNJ stay: Arabic script and emoji spell with them.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("‘’‚‛´`", "'"))
 _BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]")
 _IN_PARENTHESES = re.compile(r"\(([^)]+?)\)")
 _TATWEEL = "\u0640"
@@ -21,8 +22,8 @@ _ARABIC_LETTERS = str.maketrans({"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا",
 
 
 def clean(text: str) -> str:
-    """A transcript as written, fit for a manifest: NFC, single spaces, no invisible characters."""
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", text)).split())
+    """A transcript as written, fit for a manifest: NFC, single spaces, plain quotes, nothing invisible."""
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", text).translate(_QUOTES)).split())
 
 
 def is_spoken(text: str, language: str) -> bool:

@@ -5,52 +5,60 @@ Audio is looked at, not decoded: `normalize` decodes it and may reject more.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import logging
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
-from sotaque import audio, files, manifest, text
-from sotaque.data import layouts
+from sotaque import audio, files, manifest, sandbox, text
+from sotaque.audio import Header
+from sotaque.data import ids, layouts, transcripts
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
-from sotaque.manifest import Reject, Utterance
+from sotaque.manifest import Reject, Utterance, Warned
 from sotaque.progress import track
 from sotaque.settings import Settings
 
 REFUSED = Path("logs/rejects-ingest.jsonl")
-MAX_CHARACTERS = 10_000
-MAX_ID_CHARACTERS = 120
+HEADER_LIMITS = sandbox.Limits(max_s=10.0, max_mb=256)
 PARTS = {
     "": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "eval": "test",
 }  # fmt: skip
+R = TypeVar("R", bound=Reject)
 log = logging.getLogger("sotaque")
 
 
 def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
-    """Write out/<shard>.jsonl for every shard, empty ones too, and out/rejects.jsonl.
+    """Write out/<shard>.jsonl for every shard, empty ones too, out/rejects.jsonl and out/warnings.jsonl.
 
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.
     """
     rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
-    kept, rejects = sift(rows, corpus, settings)
+    kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
     if len(kept) + len(rejects) != len(rows):
         raise AssertionError(f"{len(rows)} clips in, {len(kept)} kept and {len(rejects)} rejected")
     refuse(kept, rejects, corpus, settings.ingest.max_rejected_share)
+    names = {utterance.id for utterance in kept}
+    warnings = uniquely_named(warning for warning in warnings if warning.id in names)
     shards = defaultdict(list)
     for utterance in kept:
         shards[manifest.shard_of(utterance.id, settings.shards)].append(utterance)
     for name in manifest.shard_names(settings.shards):
         manifest.write(out / f"{name}.jsonl", shards[name])
     manifest.write(out / "rejects.jsonl", rejects)
+    manifest.write(out / "warnings.jsonl", warnings)
     log.info("ingest: %d clips kept, %d rejected%s", len(kept), len(rejects), _counts(rejects, ": "))
+    if warnings:
+        log.warning("ingest: kept with a warning%s; see %s", _counts(warnings, ": "), out / "warnings.jsonl")
     return {
         "clips": len(kept),
         "rejected": len(rejects),
@@ -59,33 +67,54 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
     }
 
 
-def sift(rows: list[Row], corpus: Path, settings: Settings) -> tuple[list[Utterance], list[Reject]]:
+def sift(
+    rows: list[Row], corpus: Path, settings: Settings
+) -> tuple[list[Utterance], list[Reject], list[Warned]]:
     """Check every row by itself; an id that a kept clip already has is rejected."""
     kept: dict[str, Utterance] = {}
     rejects: list[Reject] = []
-    for row, identifier in track(list(zip(rows, unique_ids(rows), strict=True)), "ingest"):
-        try:
-            utterance = checked(row, identifier, corpus, settings)
-            if identifier in kept:
-                raise ClipError(
-                    "duplicate-id", f"{row.where}: the id {row.id!r} is taken by {kept[identifier].audio}"
-                )
-            kept[identifier] = utterance
-        except ClipError as error:
-            rejects.append(_reject(identifier, row.audio, error))
-    return list(kept.values()), rejects
+    warnings: list[Warned] = []
+    names = ids.unique(row.id for row in rows)
+    drafts = [drafted(row, name, corpus, settings) for row, name in zip(rows, names, strict=True)]
+    for row, name, found in zip(track(rows, "ingest"), names, looked_at(drafts), strict=True):
+        if name in kept and not isinstance(found, ClipError):
+            taken = f"{row.where}: the id {row.id!r} is taken by {kept[name].audio}"
+            found = ClipError("duplicate-id", taken)
+        if isinstance(found, ClipError):
+            rejects.append(Reject.of(name, row.audio, "ingest", found))
+            continue
+        kept[name] = measured(*found)
+        for warning in warnings_about(*found):
+            warnings.append(Warned.of(name, kept[name].audio, "ingest", warning))
+    return list(kept.values()), rejects, warnings
 
 
-def checked(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utterance:
-    """A row as an utterance; raises ClipError with the reason why it cannot be one."""
-    if row.fault:
-        raise row.fault
-    language = language_of(row.language or settings.ingest.language, row.where)
-    transcript = transcript_of(row, language)
-    if row.part.lower() not in PARTS:
-        raise ClipError("unknown-part", f"{row.where}: the part is {row.part!r}, allowed: {', '.join(PARTS)}")
-    path = row.unpacked or locate(corpus, row.audio)
-    header = audio.read_header(path, row.start_s, row.end_s)
+def looked_at(drafts: list[Utterance | ClipError]) -> Iterator[tuple[Utterance, Header] | ClipError]:
+    """Each draft with the header of its audio, read where a bad one can do no harm."""
+    with_audio = [draft for draft in drafts if isinstance(draft, Utterance)]
+    with contextlib.closing(sandbox.each(header_of, with_audio, HEADER_LIMITS)) as headers:
+        for draft in drafts:
+            answer = draft if isinstance(draft, ClipError) else next(headers)
+            yield answer if isinstance(answer, ClipError) else (draft, Header(**answer[0]))
+
+
+def header_of(draft: Utterance) -> sandbox.Answer:
+    return asdict(audio.read_header(Path(draft.audio), draft.start_s, draft.end_s)), b""
+
+
+def drafted(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utterance | ClipError:
+    """A row as an utterance whose audio nobody has looked at yet, or why it cannot be one."""
+    try:
+        if row.fault:
+            raise row.fault
+        language = language_of(row.language or settings.ingest.language, row.where)
+        transcript = transcripts.cleaned(row.text, language, row.where)
+        if row.part.lower() not in PARTS:
+            named = f"{row.where}: the part is {row.part!r}, allowed: {', '.join(filter(None, PARTS))}"
+            raise ClipError("unknown-part", named)
+        path = row.unpacked or locate(corpus, row.audio)
+    except ClipError as error:
+        return error
     return Utterance(
         id=identifier,
         audio=path.as_posix(),
@@ -94,12 +123,31 @@ def checked(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utte
         language=language,
         accent=text.clean(row.accent),
         gender=text.clean(row.gender),
-        duration_s=round(header.duration_s, 4),
         part=PARTS[row.part.lower()],
         group=text.clean(row.group),
-        start_s=row.start_s if header.piece else 0.0,
-        end_s=row.end_s if header.piece else None,
+        start_s=row.start_s,
+        end_s=row.end_s,
     )
+
+
+def measured(draft: Utterance, header: Header) -> Utterance:
+    utterance = replace(draft, duration_s=round(header.duration_s, 4))
+    return utterance if header.piece else replace(utterance, start_s=0.0, end_s=None)
+
+
+def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
+    """What does not stop a clip, but should be looked at."""
+    strange = transcripts.foreign(utterance.text, utterance.language)
+    if strange:
+        listed = " ".join(ascii(c) if unicodedata.category(c)[0] in "CM" else c for c in strange)
+        reason = f"{utterance.language} does not write {listed} of {utterance.text[:80]!r}"
+        yield ClipError("foreign-characters", reason)
+    suffix = Path(utterance.audio).suffix
+    if suffix.lower() != audio.CONTAINERS[header.container]:
+        reason = (
+            f"called {suffix or 'without a suffix'}, read as {header.container}, which it holds"
+        )
+        yield ClipError("wrong-suffix", reason)
 
 
 def language_of(name: str, where: str) -> str:
@@ -109,19 +157,6 @@ def language_of(name: str, where: str) -> str:
         allowed = ", ".join(text.NORMALIZERS)
         raise ClipError("unknown-language", f"{where}: the language is {name!r}, allowed: {allowed}")
     return language
-
-
-def transcript_of(row: Row, language: str) -> str:
-    transcript = text.clean(row.text)
-    if not text.is_spoken(transcript, language):
-        raise ClipError("no-transcript", f"{row.where}: nothing to say in {row.text[:80]!r}")
-    if len(transcript) > MAX_CHARACTERS:
-        raise ClipError(
-            "text-too-long", f"{row.where}: {len(transcript)} characters, at most {MAX_CHARACTERS}"
-        )
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in transcript):
-        raise ClipError("control-characters", f"{row.where}: the text holds control characters, such as NUL")
-    return transcript
 
 
 def locate(corpus: Path, name: str) -> Path:
@@ -140,31 +175,6 @@ def locate(corpus: Path, name: str) -> Path:
     return path
 
 
-def unique_ids(rows: Iterable[Row]) -> list[str]:
-    """Ids that can name files anywhere, different for different ids, even where case is ignored.
-
-    All ids that would collide get eight hex digits of their own SHA-256, so the order of rows is no matter.
-    """
-    raw = [row.id for row in rows]
-    same = defaultdict(set)
-    for name in raw:
-        same[safe_id(name).casefold()].add(name)
-    return [safe_id(n) if len(same[safe_id(n).casefold()]) == 1 else _hashed(n) for n in raw]
-
-
-def safe_id(name: str) -> str:
-    """ASCII letters, digits, `.`, `_` and `-` only, no `-` or `.` in front, at most 120 characters."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if unicodedata.category(c) != "Mn")
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", plain.replace("/", "-")).lstrip("-.")
-    return safe if 0 < len(safe) <= MAX_ID_CHARACTERS else _hashed(name)
-
-
-def _hashed(name: str) -> str:
-    digits = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name.replace("/", "-")).lstrip("-.")
-    return f"{plain[: MAX_ID_CHARACTERS - 9] or 'clip'}-{digits}"
-
-
 def without_copies(kept: list[Utterance]) -> tuple[list[Utterance], list[Reject]]:
     """Reject every clip whose audio, a file or a piece of one, is byte for byte that of an earlier one."""
     paths = {utterance.audio for utterance in kept}
@@ -179,7 +189,7 @@ def without_copies(kept: list[Utterance]) -> tuple[list[Utterance], list[Reject]
             unique.append(utterance)
         else:
             error = ClipError("duplicate-audio", f"the same bytes as {original}, which is kept")
-            copies.append(_reject(utterance.id, utterance.audio, error))
+            copies.append(Reject.of(utterance.id, utterance.audio, "ingest", error))
     return unique, copies
 
 
@@ -200,22 +210,17 @@ def refuse(kept: list[Utterance], rejects: list[Reject], corpus: Path, allowed: 
     )
 
 
-def uniquely_named(rejects: list[Reject]) -> list[Reject]:
-    """A second reject of the same id gets `~2`, and so on: a manifest holds an id once."""
+def uniquely_named(rejects: Iterable[R]) -> list[R]:
+    """A second row of the same id gets `~2`, and so on: a manifest holds an id once."""
     count: Counter[str] = Counter()
     named = []
     for reject in rejects:
         count[reject.id] += 1
         suffix = f"~{count[reject.id]}" if count[reject.id] > 1 else ""
-        named.append(Reject(reject.id + suffix, reject.audio, reject.stage, reject.code, reject.reason))
+        named.append(replace(reject, id=reject.id + suffix))
     return named
 
 
-def _reject(identifier: str, name: str, error: ClipError) -> Reject:
-    printable = [s.encode("utf-8", "backslashreplace").decode("utf-8") for s in (name, error.reason)]
-    return Reject(identifier, printable[0], "ingest", error.code, printable[1])
-
-
-def _counts(rejects: list[Reject], before: str) -> str:
+def _counts(rejects: Sequence[Reject], before: str) -> str:
     counts = Counter(r.code for r in rejects)
     return before + ", ".join(f"{code} {n}" for code, n in sorted(counts.items())) if counts else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 from collections import Counter
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sotaque import audio, model_spec
+from sotaque import audio, files, model_spec, sandbox
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject, Utterance
 from sotaque.manifest import read as read_manifest
@@ -30,11 +32,15 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
     utterances = read_manifest(manifest / f"{shard}.jsonl")
     kept: list[Utterance] = []
     rejects: list[Reject] = []
-    for utterance in track(utterances, f"normalize {shard}"):
-        try:
-            kept.append(convert(utterance, settings.normalize, rate_hz, out))
-        except ClipError as error:
-            rejects.append(Reject(utterance.id, utterance.audio, "normalize", error.code, error.reason))
+    audio.load_libraries()
+    work = functools.partial(prepared, wanted=settings.normalize, rate_hz=rate_hz)
+    limits = sandbox.Limits(settings.normalize.max_decode_s, settings.normalize.max_decode_mb)
+    with contextlib.closing(sandbox.each(work, utterances, limits)) as answers:
+        for utterance, answer in zip(track(utterances, f"normalize {shard}"), answers, strict=True):
+            if isinstance(answer, ClipError):
+                rejects.append(Reject.of(utterance.id, utterance.audio, "normalize", answer))
+            else:
+                kept.append(stored(utterance, *answer, out))
     write_manifest(out / "manifest.jsonl", kept)
     write_manifest(out / "rejects.jsonl", rejects)
     for code, count in sorted(Counter(r.code for r in rejects).items()):
@@ -48,25 +54,28 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
     }
 
 
-def convert(utterance: Utterance, wanted: Normalize, rate_hz: int, out: Path) -> Utterance:
-    """Write one clip's WAV and say what it became; raises ClipError when it cannot be used."""
+def prepared(utterance: Utterance, wanted: Normalize, rate_hz: int) -> sandbox.Answer:
+    """What a clip becomes: {duration_s, loudness_lufs} and the bytes of its WAV.
+
+    Raises ClipError when it cannot be used.
+    """
     samples, source_hz = audio.read(Path(utterance.audio), utterance.start_s, utterance.end_s)
     samples = audio.resample(samples, source_hz, rate_hz)
     samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
     samples = audio.trim(samples, rate_hz, wanted.trim_below_peak_db, wanted.trim_margin_s)
     duration_s = len(samples) / rate_hz
     check_duration(duration_s, wanted)
+    check_rate(len(utterance.text) / duration_s, wanted)
     samples, loudness_lufs = levelled(samples, rate_hz, wanted.loudness_lufs, wanted.peak_dbfs)
+    values = {"duration_s": round(duration_s, 4), "loudness_lufs": round(loudness_lufs, 2)}
+    return values, audio.encoded(samples, rate_hz)
+
+
+def stored(utterance: Utterance, values: dict[str, float], wav: bytes, out: Path) -> Utterance:
+    """Write a clip's WAV and say what the clip is now."""
     path = out / f"{utterance.id}.wav"
-    audio.write(path, samples, rate_hz)
-    return replace(
-        utterance,
-        audio=path.as_posix(),
-        duration_s=round(duration_s, 4),
-        loudness_lufs=round(loudness_lufs, 2),
-        start_s=0.0,
-        end_s=None,
-    )
+    files.write_bytes(path, wav)
+    return replace(utterance, audio=path.as_posix(), start_s=0.0, end_s=None, **values)
 
 
 def check_duration(duration_s: float, wanted: Normalize) -> None:
@@ -74,6 +83,17 @@ def check_duration(duration_s: float, wanted: Normalize) -> None:
         raise ClipError("too-short", f"{duration_s:.3f} s without silence, normalize.min_s is {wanted.min_s}")
     if duration_s > wanted.max_s:
         raise ClipError("too-long", f"{duration_s:.3f} s without silence, normalize.max_s is {wanted.max_s}")
+
+
+def check_rate(characters_per_s: float, wanted: Normalize) -> None:
+    """Text far too long or short for its audio is another clip's."""
+    found = f"{characters_per_s:.2f} characters per second without silence at the ends"
+    if characters_per_s > wanted.max_characters_per_s:
+        allowed = f"normalize.max_characters_per_s is {wanted.max_characters_per_s}"
+        raise ClipError("speech-too-fast", f"{found}, {allowed}")
+    if characters_per_s < wanted.min_characters_per_s:
+        allowed = f"normalize.min_characters_per_s is {wanted.min_characters_per_s}"
+        raise ClipError("speech-too-slow", f"{found}, {allowed}")
 
 
 def levelled(

@@ -1,0 +1,103 @@
+"""Transcripts: cleaned, otherwise as written, and held against what their language writes.
+
+Numbers stay as written: what was said for them is for the listener, or the model, to know.
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from dataclasses import dataclass
+
+from sotaque import text
+from sotaque.errors import ClipError
+
+MAX_CHARACTERS = 10_000
+_REPLACEMENT = "\ufffd"
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Orthography:
+    """script: the first word of its letters' Unicode names. letters: in lower case, with marks and digits."""
+
+    script: str
+    letters: frozenset[str]
+
+
+def _latin(accented: str) -> Orthography:
+    return Orthography("LATIN", frozenset(string.ascii_lowercase + string.digits + accented))
+
+
+ORTHOGRAPHIES = {
+    # Acordo Ortográfico da Língua Portuguesa (1990), bases I, VIII and XIV; ª and º of ordinals.
+    "pt": _latin("áâãàçéêíóôõúüªº"),
+    # Ortografía de la lengua española (RAE 2010).
+    "es": _latin("áéíñóúüªº"),
+    # Of loan words in dictionaries: café, façade, naïve, jalapeño, rôle, über.
+    "en": _latin("àâäæçèéêëîïñôöœùûü"),
+    # The 28 letters, forms of hamza, ta marbuta, tatweel, vowel signs, letters of foreign sounds, digits.
+    "ar": Orthography(
+        "ARABIC",
+        frozenset("ءآأؤإئابةتثجحخدذرزسشصضطظعغـفقكلمنهوىيٱپچڤگ")
+        | frozenset(map(chr, (*range(0x064B, 0x0656), 0x0670, *range(0x0660, 0x066A))))
+        | frozenset(string.digits),
+    ),
+}
+
+
+def cleaned(raw: str, language: str, where: str) -> str:
+    """A transcript fit for a manifest.
+
+    Raises ClipError: no-transcript, text-too-long, control-characters, encoding, wrong-script.
+    """
+    transcript = text.clean(raw)
+    if not text.is_spoken(transcript, language):
+        raise ClipError("no-transcript", f"{where}: nothing to say in {raw[:_SHOWN]!r}")
+    if len(transcript) > MAX_CHARACTERS:
+        raise ClipError("text-too-long", f"{where}: {len(transcript)} characters, at most {MAX_CHARACTERS}")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in transcript):
+        raise ClipError("control-characters", f"{where}: {transcript[:_SHOWN]!r} holds control characters")
+    check_encoding(raw, where)
+    check_script(transcript, language, where)
+    return transcript
+
+
+def check_encoding(raw: str, where: str) -> None:
+    """What was lost or misread before it came here: U+FFFD, and UTF-8 taken for Latin-1 (`nÃ£o`)."""
+    if _REPLACEMENT in raw:
+        raise ClipError("encoding", f"{where}: {raw[:_SHOWN]!r} holds U+FFFD, a sign for lost characters")
+    for wrong in ("cp1252", "latin-1"):
+        try:
+            meant = raw.encode(wrong).decode("utf-8")
+        except UnicodeError:
+            continue
+        if meant != raw:
+            shown = f"{raw[:_SHOWN]!r}, read as {wrong}, was {meant[:_SHOWN]!r} in UTF-8"
+            raise ClipError("encoding", f"{where}: {shown}")
+
+
+def check_script(transcript: str, language: str, where: str) -> None:
+    """Raise ClipError "wrong-script" when most letters are of another script than the language's."""
+    script = ORTHOGRAPHIES[language].script
+    letters = [c for c in transcript if c.isalpha()]
+    own = sum(unicodedata.name(c, "").startswith(script) for c in letters)
+    if 2 * own < len(letters):
+        raise ClipError(
+            "wrong-script",
+            f"{where}: {own} of {len(letters)} letters in {transcript[:_SHOWN]!r} are {script.title()}, "
+            f"the script of {language}",
+        )
+
+
+def foreign(transcript: str, language: str) -> str:
+    """The characters that the language does not write, sorted: letters, marks, digits, emoji, private use."""
+    letters = ORTHOGRAPHIES[language].letters
+    return "".join(sorted(c for c in set(transcript) if c.lower() not in letters and _is_foreign(c)))
+
+
+def _is_foreign(character: str) -> bool:
+    """Punctuation, signs of money and of arithmetic, and Latin-1's own signs are everybody's."""
+    category = unicodedata.category(character)
+    common = category[0] in "PZ" or category in ("Sc", "Sm") or (ord(character) < 256 and category[0] in "SN")
+    return not common
