@@ -20,8 +20,9 @@ import spoken
 from sotaque import audio, files, manifest
 from sotaque.errors import InputError
 from sotaque.evaluation import curves, report, wer
-from sotaque.evaluation.page import charts, clips, spectrogram
+from sotaque.evaluation.page import clips
 from sotaque.manifest import Reject
+from sotaque.page import charts, spectrogram
 from sotaque.settings import Report, Settings
 
 EVIL = '<script>document.title="pwned"</script><img src=x onerror=alert(1)> "&\''

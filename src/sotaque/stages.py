@@ -231,6 +231,7 @@ STAGES = {
             code=(
                 "evaluation/report.py",
                 "evaluation/page",
+                "page",
                 "evaluation/curves.py",
                 "evaluation/context.py",
                 "evaluation/recognizer.py",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sotaque import audio
-from sotaque.evaluation.page import spectrogram
 from sotaque.manifest import Utterance
+from sotaque.page import sound
 
 WORST = 10
 JUDGED = "tuned"
@@ -57,14 +52,14 @@ def _by_id(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _row(utterance: Utterance, scores: dict[str, dict[str, Any]], wav: Path) -> dict[str, Any]:
-    waves = {system: _read(wav / system / f"{utterance.id}.wav") for system in scores}
+    waves = {system: sound.read(wav / system / f"{utterance.id}.wav") for system in scores}
     longest_s = max((len(wave) / rate_hz for wave, rate_hz in filter(None, waves.values())), default=1.0)
     keys: dict[str, Any] = {"text": utterance.text.casefold()}
     cells = []
     for system, by_id in scores.items():
         score = by_id.get(utterance.id, {})
         keys |= {f"{system}-{name}": score.get(name) for name in ("wer", "similarity", "mos")}
-        cells.append({"system": system} | _numbers(score) | _sound(waves[system], longest_s))
+        cells.append({"system": system} | _numbers(score) | sound.player(waves[system], longest_s))
     return {
         "id": utterance.id,
         "text": utterance.text,
@@ -95,34 +90,3 @@ def compare(reference: str, hypothesis: str) -> list[tuple[str, str]]:
         if chunk.type == "delete":
             words += [(word, "missing") for word in expected[chunk.ref_start_idx : chunk.ref_end_idx]]
     return words
-
-
-def _read(path: Path) -> tuple[np.ndarray, int] | None:
-    return audio.read(path) if path.exists() else None
-
-
-def _sound(wave: tuple[np.ndarray, int] | None, longest_s: float) -> dict[str, Any]:
-    """The data URIs of a cell: lossless FLAC and a picture as wide as its share of the longest clip."""
-    if wave is None or not len(wave[0]):
-        return {"audio": None, "picture": None, "duration_s": 0.0, "width_percent": 0}
-    samples, rate_hz = wave
-    duration_s = len(samples) / rate_hz
-    return {
-        "audio": _uri("audio/flac", flac(samples, rate_hz)),
-        "picture": _uri("image/png", spectrogram.png(spectrogram.levels(samples, rate_hz))),
-        "duration_s": duration_s,
-        "width_percent": round(100 * duration_s / longest_s),
-    }
-
-
-def flac(samples: np.ndarray, rate_hz: int) -> bytes:
-    """16-bit FLAC, half the bytes of a WAV; samples as they stand in the WAV."""
-    import soundfile
-
-    stream = io.BytesIO()
-    soundfile.write(stream, samples, rate_hz, format="FLAC", subtype="PCM_16", compression_level=1.0)
-    return stream.getvalue()
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

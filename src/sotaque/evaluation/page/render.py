@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +10,10 @@ from typing import Any
 
 from sotaque import manifest as manifests
 from sotaque.evaluation.curves import Loss, Selection
-from sotaque.evaluation.page import charts, clips, spectrogram, words
+from sotaque.evaluation.page import clips, words
 from sotaque.manifest import Reject, Utterance
 from sotaque.model_spec import ModelSpec
+from sotaque.page import charts, spectrogram, template
 from sotaque.settings import Settings
 
 HERE = Path(__file__).parent
@@ -42,14 +41,7 @@ class Page:
     selection: Selection
 
     def html(self) -> str:
-        """The page; every value is escaped by the template engine, so a transcript is only ever text."""
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        return environment.get_template("page.html").render(self._values())
+        return template.fill(HERE / "page.html", self._values())
 
     def _values(self) -> dict[str, Any]:
         parts = {part: manifests.read(self.splits / f"{part}.jsonl") for part in ("train", "val", "test")}
@@ -57,7 +49,6 @@ class Page:
         return {
             "model": self.settings.model,
             "about": self.spec.about,
-            **_assets(),
             **self._verdicts(),
             "groups": self.metrics["groups"],
             "about_systems": ABOUT_SYSTEMS,
@@ -94,15 +85,6 @@ class Page:
             for chart in (loss_chart(self.losses), selection_chart(self.selection, self.settings))
             if chart
         ]
-
-
-def _assets() -> dict[str, Any]:
-    """The style sheet and script, and the checksum by which the page allows this one script to run."""
-    from markupsafe import Markup
-
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return {"style": Markup(style), "script": Markup(script), "script_sha256": digest}  # noqa: S704 - our own files
 
 
 def loss_chart(losses: Sequence[Loss]) -> Any:

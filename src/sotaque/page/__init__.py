@@ -1,0 +1,1 @@
+"""What the pages share: frame, charts, players, style. A page is one file that needs nothing else."""
