@@ -132,7 +132,7 @@ def test_phonemes_are_asked_for_just_before_their_frame():
 def item_of(layout, text_ids: list[int], codes: np.ndarray) -> base.Item:
     phonemes = np.arange(4 * len(codes), dtype=np.int16).reshape(-1, 4)
     sequence = np.array(layout.sequence(text_ids, codes), np.int32)
-    return base.Item(layout.prompt(text_ids), sequence, phonemes)
+    return base.Item(layout.prompt(text_ids), sequence, phonemes, np.zeros(len(codes), np.float32))
 
 
 def test_slot_loss_is_the_whole_loss_among_the_slots_ids():

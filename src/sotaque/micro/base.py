@@ -60,11 +60,15 @@ def build(model: dict, layout: Layout) -> LlamaForCausalLM:
 
 @dataclass(frozen=True)
 class Item:
-    """prompt: ids before the speech; sequence (L,): all ids; phonemes (F, STEPS): IGNORED where unknown."""
+    """prompt: ids before the speech; sequence (L,): all ids; phonemes (F, STEPS): IGNORED where unknown.
+
+    shares (F,): of the text that is spoken by each frame.
+    """
 
     prompt: list[int]
     sequence: np.ndarray
     phonemes: np.ndarray
+    shares: np.ndarray
 
     @property
     def spoken_tokens(self) -> int:
@@ -95,7 +99,8 @@ class Corpus:
         text_ids = self.tokenizer.encode(one.text, add_special_tokens=False)
         sequence = np.array(self.layout.sequence(text_ids, one.codes), np.int32)
         said = np.array([self.number.get(name, IGNORED) for name in one.phonemes], np.int16)
-        return Item(self.layout.prompt(text_ids), sequence, said.reshape(-1, STEPS))
+        shares = guide.spoken_shares(one.phonemes)
+        return Item(self.layout.prompt(text_ids), sequence, said.reshape(-1, STEPS), shares)
 
     def batch(self, rng: np.random.Generator, size: int, sentence_share: float, short: bool) -> list:
         """Items of similar length: one of eight slices of a sorted draw. short: the shortest words only."""
@@ -129,6 +134,15 @@ def phonemes_ahead(items: list[Item], length: int) -> torch.Tensor:
     for row, item in enumerate(items):
         places = len(item.prompt) - 1 + SLOTS * np.arange(len(item.phonemes))
         ahead[row, places] = torch.from_numpy(item.phonemes.astype(np.int64))
+    return ahead
+
+
+def shares_ahead(items: list[Item], length: int) -> torch.Tensor:
+    """The share of the text that is spoken by the frame of the next token: (B, length), -1 for none."""
+    ahead = torch.full((len(items), length), -1.0)
+    for row, item in enumerate(items):
+        start = len(item.prompt) - 1
+        ahead[row, start : start + SLOTS * len(item.shares)] = torch.from_numpy(item.shares.repeat(SLOTS))
     return ahead
 
 
@@ -179,7 +193,7 @@ def validate(network, items: list, layout: Layout) -> dict[str, float]:
     for item, other in zip(ordered, ordered[1:] + ordered[:1], strict=True):
         prompt = item.prompt[:SPEAKER_TOKENS] + other.prompt[SPEAKER_TOKENS:]
         sequence = np.concatenate([prompt, item.sequence[len(item.prompt) :]]).astype(np.int32)
-        swapped.append(Item(prompt, sequence, item.phonemes))
+        swapped.append(Item(prompt, sequence, item.phonemes, item.shares))
     means = []
     for version in (ordered, swapped):
         parts = [
@@ -243,7 +257,8 @@ def train(
             losses, slots = losses_of(network, output.last_hidden_state, labels, layout, whole)
         guided = told = losses.new_zeros(())
         if step < settings.guide_until * settings.steps:
-            places = guide.expected_places(ids, labels, SPEAKER_TOKENS, (layout.text_end, layout.speech_end))
+            shares = shares_ahead(items, ids.shape[1]).to(place)
+            places = guide.expected_places(ids, shares, SPEAKER_TOKENS, layout.text_end)
             entering = output.hidden_states[guide.LAYER].float()
             guided = guide.attention_loss(network, entering, places, GUIDE_SPREAD)
             told = phoneme_loss(head, output.last_hidden_state, phonemes_ahead(items, ids.shape[1]).to(place))

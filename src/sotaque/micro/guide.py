@@ -1,33 +1,37 @@
 """Guided attention: one head is told where in the text the voice is, until the model reads by itself.
 
-A text-first language model finds out late that text and speech run in parallel. espeak-ng reads at a steady
-pace, so the place is known roughly: as far in the text as in the speech. The loss is on the attention of
-head 0 of one layer; the network is an ordinary Llama before and after.
+A text-first language model finds out late that text and speech run in parallel. espeak-ng says which phoneme
+is spoken when, and a letter is about a phoneme: as many of the letters are read as phonemes are spoken. The
+loss is on the attention of head 0 of one layer; the network is an ordinary Llama before and after.
 """
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from sotaque.micro.codec import STEPS
+from sotaque.micro.speech import SILENCE
+
 LAYER = 2
-_MARGIN_TOKENS = 5  # of silence at both ends of a clip: about 50 ms
 
 
-def expected_places(ids: torch.Tensor, labels: torch.Tensor, tag: int, ends: tuple[int, int]) -> torch.Tensor:
+def spoken_shares(phonemes: list[str]) -> np.ndarray:
+    """The share of a clip's phonemes that are spoken up to the middle of each frame. (F * STEPS,) -> (F,)"""
+    begins = [a != b and b != SILENCE for a, b in zip([SILENCE, *phonemes], phonemes, strict=False)]
+    begun = np.cumsum(begins)
+    return (np.maximum(begun[STEPS // 2 :: STEPS] - 0.5, 0) / max(1, begun[-1])).astype(np.float32)
+
+
+def expected_places(ids: torch.Tensor, shares: torch.Tensor, tag: int, text_end: int) -> torch.Tensor:
     """For each position (B, L) the text position that is being spoken next; -1 where nothing is.
 
-    tag: tokens from the start of the prompt to the first letter; ends: ids of text end and speech end.
+    shares (B, L): of the text that is spoken by the next token, -1 where it is none; tag: tokens from the
+    start of the prompt to the first letter; text_end: the id after the last.
     """
-    length = ids.shape[1]
-    position = torch.arange(length, device=ids.device)[None]
-    text_end = (ids == ends[0]).int().argmax(1, keepdim=True)
-    speech_end = (ids == ends[1]).int().argmax(1, keepdim=True)
-    first = (labels >= 0).int().argmax(1, keepdim=True)
-    share = (position + 1 - first - _MARGIN_TOKENS) / (speech_end - first - 2 * _MARGIN_TOKENS).clamp_min(1)
-    place = tag + share.clamp(0, 1) * (text_end - tag - 1)
-    spoken = (position + 1 >= first) & (position + 1 < speech_end)
-    return torch.where(spoken, place, torch.full_like(place, -1.0))
+    end = (ids == text_end).int().argmax(1, keepdim=True)
+    return torch.where(shares >= 0, tag + shares * (end - tag - 1), shares)
 
 
 def attention_loss(
