@@ -2,11 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +11,11 @@ import torch
 import tiny
 from sotaque import files, manifest
 from sotaque.data.tokenize import TokenRow, Tokens
-from sotaque.errors import InputError, ModelError
-from sotaque.training import checkpoint, lora, train
+from sotaque.errors import InputError, IntegrityError, ModelError
+from sotaque.training import lora, train
 from sotaque.training.batching import Skipped
 
-READS = {
-    "model": Path("workflow/models/tiny.yaml"), "splits": Path("data/splits"),
-    "tokens": Path("data/tokens/tiny"), "base": Path("models/tiny/base"),
-}  # fmt: skip
-OUT = Path("models/tiny/lora")
+OUT, READS = tiny.LORA, tiny.READS
 
 
 @pytest.fixture
@@ -41,12 +32,8 @@ def losses(out=OUT):
     return [json.loads(line) for line in (out / "losses.jsonl").read_text().splitlines()]
 
 
-def tree(folder):
-    return {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
-
-
 def test_the_loss_falls_and_the_adapters_are_there(settings):
-    metrics = train.run(settings, **READS, out=OUT)
+    metrics = tiny.train(settings)
     rows = losses()
     assert metrics["steps"] == 6
     assert lora.steps(OUT) == [2, 4, 6]
@@ -57,8 +44,16 @@ def test_the_loss_falls_and_the_adapters_are_there(settings):
     assert not list(Path("scratch/train").iterdir())
 
 
-def test_tokens_are_the_labels_of_the_samples(settings):
+def test_checkpoints_stay_until_the_output_is_sealed(settings):
     train.run(settings, **READS, out=OUT)
+    [scratch] = Path("scratch/train").iterdir()
+    assert lora.steps(scratch) == [2, 4, 6]
+    train.sealed(settings, **READS, out=OUT)
+    assert not list(Path("scratch/train").iterdir())
+
+
+def test_tokens_are_the_labels_of_the_samples(settings):
+    tiny.train(settings)
     tokens = Tokens(READS["tokens"], ("00", "01"), READS["base"])
     clips = manifest.read(Path("data/splits/train.jsonl"))
     labels = sum(tokens.codes(u.id).size + 2 for u in clips)
@@ -66,9 +61,9 @@ def test_tokens_are_the_labels_of_the_samples(settings):
 
 
 def test_equal_runs_are_equal_bytes_and_name_no_machine(settings, tmp_path):
-    train.run(settings, **READS, out=OUT)
-    train.run(settings, **READS, out=Path("other"))
-    assert tree(OUT) == tree(Path("other"))
+    tiny.train(settings)
+    tiny.train(settings, Path("other"))
+    assert tiny.tree(OUT) == tiny.tree(Path("other"))
     for path in files.walk(OUT):
         assert str(tmp_path).encode() not in path.read_bytes()
     assert (
@@ -77,8 +72,8 @@ def test_equal_runs_are_equal_bytes_and_name_no_machine(settings, tmp_path):
 
 
 def test_another_seed_is_another_run(settings):
-    train.run(settings, **READS, out=OUT)
-    train.run(dataclasses.replace(settings, seed=8), **READS, out=Path("other"))
+    tiny.train(settings)
+    tiny.train(dataclasses.replace(settings, seed=8), Path("other"))
     assert losses()[-1]["train_nats"] != losses(Path("other"))[-1]["train_nats"]
 
 
@@ -86,7 +81,7 @@ def test_peft_itself_loads_the_adapter(settings):
     from peft import PeftModel
     from transformers import LlamaForCausalLM
 
-    train.run(settings, **READS, out=OUT)
+    tiny.train(settings)
     ids = torch.arange(20)[None]
     with torch.inference_mode():
         theirs = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained("models/tiny/base/network"),
@@ -133,14 +128,14 @@ def build(settings):
 
 
 def test_gradient_checkpointing_changes_nothing(settings):
-    train.run(settings, **READS, out=OUT)
-    train.run(with_train(settings, gradient_checkpointing=True), **READS, out=Path("other"))
+    tiny.train(settings)
+    tiny.train(with_train(settings, gradient_checkpointing=True), Path("other"))
     assert losses()[-1]["val_nats"] == pytest.approx(losses(Path("other"))[-1]["val_nats"], abs=1e-5)
 
 
 def test_bfloat16_trains_to_about_the_same_loss(settings):
-    train.run(settings, **READS, out=OUT)
-    train.run(with_train(settings, precision="bfloat16"), **READS, out=Path("other"))
+    tiny.train(settings)
+    tiny.train(with_train(settings, precision="bfloat16"), Path("other"))
     assert losses()[-1]["val_nats"] == pytest.approx(losses(Path("other"))[-1]["val_nats"], abs=0.1)
     state = lora.load_file(Path("other/step-000006/adapter_model.safetensors"))
     assert {value.dtype for value in state.values()} == {torch.float32}
@@ -150,68 +145,6 @@ def test_bfloat16_trains_to_about_the_same_loss(settings):
 def test_the_learning_rate_rises_then_falls(step, rate):
     """20 steps, the first 4 of them rising to 0.2; then 16 falling ones, each by 0.2 / 16."""
     assert train.learning_rate(step, 20, peak=0.2, warmup_share=0.2) == pytest.approx(rate)
-
-
-def interrupted(settings, monkeypatch, step):
-    """Run until the checkpoint of a step is saved, then stop as Ctrl-C would."""
-    save = checkpoint.Scratch.save
-
-    def stopping(self, network, optimizer, progress):
-        save(self, network, optimizer, progress)
-        if progress.step == step:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Scratch, "save", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            train.run(settings, **READS, out=OUT)
-    return next(Path("scratch/train").iterdir())
-
-
-@pytest.mark.parametrize("step", [1, 3, 5])
-def test_a_stopped_run_goes_on_exactly(settings, monkeypatch, step):
-    settings = with_train(settings, save_every_steps=1)
-    train.run(settings, **READS, out=Path("undisturbed"))
-    interrupted(settings, monkeypatch, step)
-    assert train.run(settings, **READS, out=OUT)["steps"] == 6
-    assert tree(OUT) == tree(Path("undisturbed"))
-
-
-@pytest.mark.parametrize("name", ["optimizer.safetensors", "adapter/adapter_model.safetensors", "state.json"])
-@pytest.mark.parametrize("fault", [lambda path: path.write_bytes(path.read_bytes()[:-7]), Path.unlink],
-                         ids=["cut", "gone"])  # fmt: skip
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(settings, monkeypatch, caplog, name, fault):
-    train.run(settings, **READS, out=Path("undisturbed"))
-    scratch = interrupted(settings, monkeypatch, 4)
-    fault(scratch / "step-000004" / name)
-    caplog.set_level("INFO")
-    train.run(settings, **READS, out=OUT)
-    assert "step-000004: damaged" in caplog.text
-    assert "going on from step 2" in caplog.text
-    assert tree(OUT) == tree(Path("undisturbed"))
-
-
-def test_old_checkpoints_keep_the_adapter_only(settings, monkeypatch):
-    scratch = interrupted(with_train(settings, save_every_steps=1), monkeypatch, 4)
-    kept = sorted(path.parent.name for path in scratch.rglob("optimizer.safetensors"))
-    assert kept == ["step-000003", "step-000004"]
-    assert lora.steps(scratch) == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("change", ["lr", "data", "base"])
-def test_a_checkpoint_of_other_settings_or_data_is_never_resumed(settings, monkeypatch, caplog, change):
-    scratch = interrupted(settings, monkeypatch, 4)
-    if change == "lr":
-        settings = dataclasses.replace(settings, lr=5e-3)
-    elif change == "data":
-        clips = manifest.read(Path("data/splits/train.jsonl"))
-        manifest.write(Path("data/splits/train.jsonl"), clips[1:])
-    else:
-        tiny.network(READS["base"] / "network", tiny.SMALL, seed=3)
-    caplog.set_level("INFO")
-    train.run(settings, **READS, out=OUT)
-    assert "going on" not in caplog.text
-    assert [path.name for path in Path("scratch/train").iterdir()] == [scratch.name]
 
 
 def poison(monkeypatch, *steps):
@@ -236,7 +169,7 @@ def poison(monkeypatch, *steps):
 def test_a_loss_that_is_not_finite_takes_no_step(settings, monkeypatch, caplog):
     settings = with_train(settings, save_every_steps=1)
     poison(monkeypatch, 3)
-    metrics = train.run(settings, **READS, out=OUT)
+    metrics = tiny.train(settings)
     assert metrics["failed_steps"] == 1
     assert losses()[3]["train_nats"] is None
     assert losses()[3]["tokens"] == losses()[2]["tokens"]
@@ -247,11 +180,51 @@ def test_a_loss_that_is_not_finite_takes_no_step(settings, monkeypatch, caplog):
     assert len(ids) == 4
 
 
-def test_three_such_steps_stop_the_run_by_name(settings, monkeypatch):
-    poison(monkeypatch, 1, 2, 4)
-    with pytest.raises(ModelError, match=r"not finite in 3 steps \(step 1: clip-.*; step 2: .*; step 4: "):
-        train.run(settings, **READS, out=OUT)
+def test_three_such_steps_in_a_row_stop_the_run_by_name(settings, monkeypatch):
+    poison(monkeypatch, 1, 3, 4, 5)
+    with pytest.raises(ModelError, match=r"not finite in 3 steps in a row \(step 3: clip-.*; step 5: clip-"):
+        tiny.train(settings)
     assert not OUT.exists()
+
+
+def test_such_steps_here_and_there_do_not_stop_it(settings, monkeypatch):
+    poison(monkeypatch, 1, 2, 4, 5)
+    assert tiny.train(settings)["failed_steps"] == 4
+
+
+def test_how_many_in_a_row_is_a_parameter(settings, monkeypatch):
+    poison(monkeypatch, 2)
+    with pytest.raises(ModelError, match=r"not finite in 1 steps in a row \(step 2: clip-"):
+        tiny.train(with_train(settings, max_failed_steps=1))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_validation_loss_that_is_not_finite_is_named(settings, monkeypatch, value):
+    from sotaque.backends.orpheus import Backend
+
+    loss = Backend.loss
+
+    def poisoned(self, network, batch):
+        total, count = loss(self, network, batch)
+        return (total if network.training else total * float(value)), count
+
+    monkeypatch.setattr(Backend, "loss", poisoned)
+    with pytest.raises(ModelError, match=r"the validation clips clip-01\d, clip-01\d is not finite"):
+        tiny.train(settings)
+
+
+def test_a_card_that_is_too_small_is_said_with_the_way_out(settings, monkeypatch):
+    """Fault injected: the third step asks for more memory than there is."""
+    take_step = train.take_step
+
+    def greedy(trainer, batches, step, rate):
+        if step == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+        return take_step(trainer, batches, step, rate)
+
+    monkeypatch.setattr(train, "take_step", greedy)
+    with pytest.raises(ModelError, match=r"after step 2: CUDA out of memory. .* Lower train.batch_clips"):
+        tiny.train(settings)
 
 
 def test_what_cannot_be_trained_on_is_said(settings, caplog):
@@ -261,7 +234,7 @@ def test_what_cannot_be_trained_on_is_said(settings, caplog):
     long = dataclasses.replace(row, text="muito " * 50)
     manifest.write(Path("data/splits/train.jsonl"), [long, *clips[1:]])
     silence(clips[1].id)
-    metrics = train.run(with_train(settings, max_tokens=200), **READS, out=OUT)
+    metrics = tiny.train(with_train(settings, max_tokens=200))
     skipped = manifest.read(OUT / "skipped.jsonl", Skipped)
     assert metrics["skipped"] == 2
     assert [(s.id, s.part, s.reason) for s in skipped] == [
@@ -270,6 +243,34 @@ def test_what_cannot_be_trained_on_is_said(settings, caplog):
     ]
     assert skipped[0].tokens > 300
     assert long.id in caplog.text
+
+
+def test_a_text_that_spells_a_control_token_costs_that_clip_only(settings):
+    path = Path("data/splits/train.jsonl")
+    first, *others = manifest.read(path)
+    manifest.write(path, [dataclasses.replace(first, text="oi <custom_token_2>"), *others])
+    assert tiny.train(settings)["skipped"] == 1
+    [skipped] = manifest.read(OUT / "skipped.jsonl", Skipped)
+    assert skipped.id == first.id
+    assert "spells the control token <custom_token_2>" in skipped.reason
+
+
+def test_a_code_that_the_model_has_no_id_for_is_named(settings):
+    """Codes go to 31 here; one of them is written over."""
+    path = READS["tokens"] / "01.npy"
+    codes = np.load(path)
+    codes[0, 3] = 32
+    np.save(path, codes)
+    first = next(row.id for row in manifest.read(path.with_suffix(".jsonl"), TokenRow) if row.length)
+    with pytest.raises(IntegrityError, match=f"{first}: frame 0, slot 3: the code is 32, expected 0 to 31"):
+        tiny.train(settings)
+
+
+def test_a_network_with_too_small_a_vocabulary_is_named(settings):
+    ids = dataclasses.replace(tiny.SMALL, vocabulary=300)
+    tiny.network(READS["base"] / "network", ids)
+    with pytest.raises(ModelError, match="tiny/base/network: the vocabulary has 300 ids, but the audio"):
+        tiny.train(settings)
 
 
 def silence(identifier):
@@ -294,7 +295,7 @@ def silence(identifier):
 def test_nothing_to_train_or_validate_on_is_an_error(settings, part):
     manifest.write(Path(f"data/splits/{part}.jsonl"), [])
     with pytest.raises(InputError, match=rf"data/splits/{part}.jsonl has no clip that can be used"):
-        train.run(settings, **READS, out=OUT)
+        tiny.train(settings)
 
 
 def test_an_unknown_lora_target_is_named(settings):
@@ -303,32 +304,4 @@ def test_an_unknown_lora_target_is_named(settings):
     with pytest.raises(
         ModelError, match=r"lora_targets names 'query'; there is no such module, only: .*q_proj"
     ):
-        train.run(settings, **READS, out=OUT)
-
-
-CHILD = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import test_train, tiny
-from sotaque.training import train
-train.run(tiny.settings(epochs=12), **test_train.READS, out=test_train.OUT)
-"""
-
-
-def test_kill_9_and_the_same_command_end_with_the_same_bytes(settings, caplog):
-    settings = tiny.settings(epochs=12)
-    arguments = [sys.executable, "-c", CHILD, str(Path(__file__).parent)]
-    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(Path("scratch/train").glob("*/step-000004/state.json")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not OUT.exists()
-    caplog.set_level("INFO")
-    train.run(settings, **READS, out=OUT)
-    assert "going on from step" in caplog.text
-    train.run(settings, **READS, out=Path("undisturbed"))
-    assert tree(OUT) == tree(Path("undisturbed"))
+        tiny.train(settings)

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from sotaque import audio, manifest
+from sotaque import audio, files, manifest
 from sotaque.backends.orpheus.layout import SLOTS
 from sotaque.data import tokenize
 from sotaque.manifest import Utterance
@@ -23,6 +23,12 @@ from sotaque.settings import Lora, Settings, Tracking, Train
 
 RATE_HZ = 24000
 FRAME_SAMPLES = 32 * 4
+
+READS = {
+    "model": Path("workflow/models/tiny.yaml"), "splits": Path("data/splits"),
+    "tokens": Path("data/tokens/tiny"), "base": Path("models/tiny/base"),
+}  # fmt: skip
+LORA = Path("models/tiny/lora")
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,6 @@ def world(train: int = 12, val: int = 3) -> Settings:
     base(Path("models/tiny/base"), SMALL)
     tokenize.codec_sha256.cache_clear()
     made = [clip(i, settings()) for i in range(train + val)]
-    made = [clip(i, settings()) for i in range(train + val)]
     manifest.write(Path("data/splits/train.jsonl"), made[:train])
     manifest.write(Path("data/splits/val.jsonl"), made[train:])
     for shard in manifest.shard_names(settings().shards):
@@ -140,3 +145,17 @@ def clip(number: int, chosen: Settings) -> Utterance:
     samples = wave(0.05 + 0.01 * (number % 5), number)
     audio.write(path, samples, RATE_HZ)
     return Utterance(name, path.as_posix(), f"frase {number}", "ana", "pt", duration_s=len(samples) / RATE_HZ)
+
+
+def train(chosen: Settings, out: Path = LORA) -> dict[str, float]:
+    """What `sotaque train` does in a world: train, and forget the checkpoints when the output is there."""
+    from sotaque.training import train as stage
+
+    metrics = stage.run(chosen, **READS, out=out)
+    stage.sealed(chosen, **READS, out=out)
+    return metrics
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Relative path -> checksum of every file."""
+    return {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}

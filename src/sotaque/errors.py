@@ -5,11 +5,11 @@ SotaqueError                 what `sotaque WORD` prints as one message, without 
 ├── InputError               a corpus, a manifest or an audio file that cannot be used
 │   └── ClipError            one clip; carries a stable code and becomes a row of rejects.jsonl
 ├── ModelError               a model folder, a checkpoint or a tokenizer that cannot be used
-└── IntegrityError           files on disk are not those that were sealed
+├── IntegrityError           files on disk are not those that were sealed
+└── StoppedError             asked to stop, and stopped where the same command goes on (exit status 75)
 
 A message names the file, the line or id, what was found, what was expected and the way out.
 """
-
 
 # Every code of a rejected clip or of a warning, and the way out; docs/rejects.md says what each means.
 REMEDIES = {
@@ -51,6 +51,7 @@ REMEDIES = {
     "wrong-suffix": "nothing need be done; rename the file for other programs' sake",
 }
 
+
 class SotaqueError(Exception):
     exit_status = 1
 
@@ -72,9 +73,9 @@ class ClipError(InputError):
     def __init__(self, code: str, reason: str):
         self.code = code
         self.reason = reason
-
         self.advice = f"{reason}; {REMEDIES[code]}"
         super().__init__(f"{code}: {self.advice}")
+
 
 class ModelError(SotaqueError):
     pass
@@ -82,3 +83,7 @@ class ModelError(SotaqueError):
 
 class IntegrityError(SotaqueError):
     pass
+
+
+class StoppedError(SotaqueError):
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again

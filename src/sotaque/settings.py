@@ -114,12 +114,20 @@ class Train:
     warmup_share: float = number(0.05, 0.0, 1.0)
     weight_decay: float = number(0.0, 0.0, 1.0)
     clip_norm: float = number(1.0, 0.0, 1000.0)
+    max_failed_steps: int = number(3, 1, 1_000_000)
     save_every_steps: int = number(100, 1, 1_000_000)
     max_tokens: int = number(2048, 16, 131_072)
     mask_prompt: bool = True
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
     threads: int = number(1, 1, 256)
+
+
+@dataclass(frozen=True)
+class Gate:
+    step: int = number(0, 0, 1_000_000_000)
+    clips: int = number(4, 1, 1000)
+    wer: float = number(0.9, 0.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,7 @@ class Settings:
     fetch: Fetch = Fetch()
     tokenize: Tokenize = Tokenize()
     train: Train = Train()
+    gate: Gate = Gate()
     select: Select = Select()
     merge: Merge = Merge()
     synthesize: Synthesize = Synthesize()

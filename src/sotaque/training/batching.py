@@ -12,6 +12,7 @@ import numpy as np
 
 from sotaque.backends.protocol import Backend, Example, Prompt
 from sotaque.data.tokenize import Tokens
+from sotaque.errors import InputError, IntegrityError, ModelError
 from sotaque.manifest import Utterance
 from sotaque.progress import track
 
@@ -31,7 +32,8 @@ class Skipped:
 class Samples:
     """The training items of one part of the splits, made when asked for.
 
-    lengths (N,): tokens of each sample; skipped: what was left out.
+    lengths (N,): tokens of each sample; skipped: what was left out. Raises IntegrityError for codes that
+    the model cannot speak.
     """
 
     def __init__(
@@ -52,7 +54,15 @@ class Samples:
             if row.length == 0:
                 self.skipped.append(Skipped(utterance.id, part, row.reject or "no frames"))
                 continue
-            length = len(self._example(utterance).input_ids)
+            try:
+                length = len(self._example(utterance).input_ids)
+            except InputError as error:
+                self.skipped.append(Skipped(utterance.id, part, str(error)))
+                continue
+            except ModelError as error:
+                raise IntegrityError(
+                    f"{utterance.id}: {error}; its tokens are damaged: delete data/tokens and run again"
+                ) from None
             if length > max_tokens:
                 self.skipped.append(Skipped(utterance.id, part, f"over {max_tokens} tokens", length))
                 continue

@@ -1,14 +1,18 @@
 """Unfinished training on disk: everything that an exact resume needs, and proof that it is whole.
 
-<scratch>/step-NNNNNN/ holds adapter/, optimizer.safetensors and, written last, state.json with the
-checksums of the others. The two newest keep their optimiser; of the older ones the adapter is enough.
-Random numbers and the order of samples are functions of (seed, step), so they need no state.
+<scratch>/origin.json says what the training is made from; its checksum names the folder, so that other
+settings, code or data never go on from these checkpoints. <scratch>/step-NNNNNN/ holds adapter/,
+optimizer.safetensors and, written last, state.json with the checksums of all. The two newest keep their
+optimiser; of the older ones the adapter is enough. Random numbers and the order of samples are functions
+of (seed, step), so they need no state.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from sotaque.training import lora
 
 log = logging.getLogger("sotaque")
 
-ADAPTER, OPTIMIZER, STATE = "adapter", "optimizer.safetensors", "state.json"
+ADAPTER, OPTIMIZER, STATE, ORIGIN = "adapter", "optimizer.safetensors", "state.json", "origin.json"
 RESUMABLE = 2
 
 
@@ -30,8 +34,9 @@ RESUMABLE = 2
 class Progress:
     """How far a training is.
 
-    tokens: labels learnt from so far. history: rows of losses.jsonl. saved: steps with a checkpoint.
-    failed: for each step whose loss was not finite, the ids of its samples.
+    tokens: labels learnt from so far. history: rows of losses.jsonl. saved: steps whose adapter is a
+    result; a run that was asked to stop has a checkpoint of its last step besides. failed: for each step
+    whose loss was not finite, the ids of its samples.
     """
 
     step: int = 0
@@ -42,33 +47,47 @@ class Progress:
 
 
 class Scratch:
-    """The checkpoints of one training, known by its key."""
+    """The checkpoints of one training: <root>/<checksum of what it is made from>/."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, root: Path, origin: dict[str, Any]):
+        self.origin = origin
+        self.folder = root / files.sha256_of(origin)[:16]
 
     def adapter(self, step: int) -> Path:
         return self.folder / lora.step_name(step) / ADAPTER
 
     def save(self, network: PeftModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        if not (self.folder / ORIGIN).exists():
+            files.write_json(self.folder / ORIGIN, self.origin)
         with files.atomic_folder(self.folder / lora.step_name(progress.step)) as folder:
             lora.save(network, folder / ADAPTER)
             save_file(_tensors(optimizer), folder / OPTIMIZER)
             sums = {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
-            files.write_json(folder / STATE, {"progress": asdict(progress), "sha256": sums})
-        for step in progress.saved[:-RESUMABLE]:
-            (self.folder / lora.step_name(step) / OPTIMIZER).unlink(missing_ok=True)
+            state = {"progress": asdict(progress), "sha256": sums}
+            files.write_json(folder / STATE, state | {"own_sha256": files.sha256_of(state)})
+        self._tidy(progress)
+
+    def _tidy(self, progress: Progress) -> None:
+        """Old optimisers go, and checkpoints that this run has passed or made again."""
+        wanted = sorted({*progress.saved, progress.step})
+        for step in lora.steps(self.folder):
+            folder = self.folder / lora.step_name(step)
+            if step not in wanted:
+                shutil.rmtree(folder)
+            elif step not in wanted[-RESUMABLE:]:
+                (folder / OPTIMIZER).unlink(missing_ok=True)
 
     def newest(self) -> Progress | None:
         """The newest position from which the run can go on with all its adapters whole."""
         found = lora.steps(self.folder) if self.folder.is_dir() else []
         for step in reversed(found):
-            progress = self._whole(step, with_optimizer=True)
-            if progress and all(self._whole(earlier) for earlier in progress.saved):
+            try:
+                progress = self._whole(step, with_optimizer=True)
+                for earlier in progress.saved:
+                    self._whole(earlier)
                 return progress
-            log.warning(
-                "%s: damaged or incomplete; trying the one before", self.folder / lora.step_name(step)
-            )
+            except ValueError as fault:
+                log.warning("train: step %d cannot be gone on from: %s; trying the one before", step, fault)
         return None
 
     def restore(self, step: int, network: PeftModel, optimizer: torch.optim.Optimizer) -> None:
@@ -76,19 +95,48 @@ class Scratch:
         lora.restore(network, load_file(folder / ADAPTER / lora.WEIGHTS))
         optimizer.load_state_dict(_state(optimizer, load_file(folder / OPTIMIZER)))
 
+    def others(self) -> Iterator[tuple[Path, int, list[str]]]:
+        """Unfinished trainings beside this one: folder, newest step, and what was different."""
+        for path in sorted(self.folder.parent.glob(f"*/{ORIGIN}")):
+            steps = lora.steps(path.parent)
+            if path.parent != self.folder and steps:
+                with contextlib.suppress(ValueError):  # damaged: nobody will go on from it
+                    yield path.parent, steps[-1], differences(files.read_json(path), self.origin)
+
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _whole(self, step: int, with_optimizer: bool = False) -> Progress | None:
+    def _whole(self, step: int, with_optimizer: bool = False) -> Progress:
+        """Raises ValueError naming the file that is not as it was saved."""
         folder = self.folder / lora.step_name(step)
         try:
             state = files.read_json(folder / STATE)
-            for name, expected in state["sha256"].items():
-                if (with_optimizer or name != OPTIMIZER) and files.sha256(folder / name) != expected:
-                    return None
-            return Progress(**state["progress"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            own = state.pop("own_sha256")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            own = None
+        if own is None or own != files.sha256_of(state):
+            raise ValueError(f"{folder / STATE} is damaged or missing")
+        for name, expected in state["sha256"].items():
+            path = folder / name
+            if name == OPTIMIZER and not with_optimizer:
+                continue
+            if not path.is_file() or files.sha256(path) != expected:
+                raise ValueError(f"{path} is damaged or missing")
+        return Progress(**state["progress"])
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """One line for each value of nested mappings that is not the same; of a checksum only that it changed."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted(before.keys() | now.keys())
+            for line in differences(before.get(key), now.get(key), f"{where} {key}".strip())
+        ]
+    if before == now:
+        return []
+    checksums = all(isinstance(value, str) and len(value) == 64 for value in (before, now))
+    return [f"{where} has changed" if checksums else f"{where} was {before}, is {now}"]
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

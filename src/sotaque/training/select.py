@@ -121,7 +121,7 @@ class Ear:
     def hear(
         self, network: torch.nn.Module, generation: Generation, step: int, val_nats: float | None
     ) -> Candidate:
-        waves, stopped = self._speak(network, generation)
+        waves, stopped = speak(self.settings, self.backend, self.texts, network, generation)
         spoken_s = sum(map(len, waves)) / self.backend.codec_rate_hz
         return Candidate(
             step=step,
@@ -132,29 +132,8 @@ class Ear:
             val_nats=val_nats,
         )
 
-    def _speak(self, network: torch.nn.Module, generation: Generation) -> tuple[list[np.ndarray], list[bool]]:
-        """All texts, with the seeds and the loudness that `synthesize` would use."""
-        waves, stopped, size = [], [], self.settings.synthesize.batch_clips
-        for start in range(0, len(self.texts), size):
-            batch = self.texts[start : start + size]
-            seeds = [seed_of(self.settings.seed, u.id) for u in batch]
-            prompts = [Prompt(u.text, u.speaker) for u in batch]
-            spoken = self.backend.generate(network, prompts, generation, seeds)
-            for utterance, one, seed in zip(batch, spoken, seeds, strict=True):
-                wave = decoded(self.backend, one.codes, seed)
-                if utterance.loudness_lufs is not None:
-                    wave = match_loudness(wave, self.backend.codec_rate_hz, utterance.loudness_lufs)
-                waves.append(wave)
-                stopped.append(one.stopped)
-        return waves, stopped
-
     def _wer(self, waves: Sequence[np.ndarray]) -> float:
-        heard = [""] * len(waves)
-        for language in sorted({u.language for u in self.texts}):
-            mine = [i for i, u in enumerate(self.texts) if u.language == language]
-            said = self.recognizer.transcribe([waves[i] for i in mine], self.backend.codec_rate_hz, language)
-            for i, text in zip(mine, said, strict=True):
-                heard[i] = text
+        heard = transcribe(self.recognizer, self.texts, waves, self.backend.codec_rate_hz)
         rates = wer.error_rates([u.text for u in self.texts], heard, [u.language for u in self.texts])
         return rates.wer if rates.wer is not None else 0.0
 
@@ -166,6 +145,42 @@ class Ear:
                 found.append(self.voices.similarity(vector, utterance.speaker))
         known = [value for value in found if value is not None]
         return float(np.mean(known)) if known else None
+
+
+def speak(
+    settings: Settings,
+    backend: Backend,
+    texts: Sequence[Utterance],
+    network: torch.nn.Module,
+    generation: Generation,
+) -> tuple[list[np.ndarray], list[bool]]:
+    """Waves (T,) of all texts, with the seeds and the loudness that `synthesize` would use; who stopped."""
+    waves, stopped, size = [], [], settings.synthesize.batch_clips
+    for start in range(0, len(texts), size):
+        batch = texts[start : start + size]
+        seeds = [seed_of(settings.seed, u.id) for u in batch]
+        prompts = [Prompt(u.text, u.speaker) for u in batch]
+        spoken = backend.generate(network, prompts, generation, seeds)
+        for utterance, one, seed in zip(batch, spoken, seeds, strict=True):
+            wave = decoded(backend, one.codes, seed)
+            if utterance.loudness_lufs is not None:
+                wave = match_loudness(wave, backend.codec_rate_hz, utterance.loudness_lufs)
+            waves.append(wave)
+            stopped.append(one.stopped)
+    return waves, stopped
+
+
+def transcribe(
+    recognizer: Recognizer, texts: Sequence[Utterance], waves: Sequence[np.ndarray], rate_hz: int
+) -> list[str]:
+    """What is heard in each text's wave, in the text's own language."""
+    heard = [""] * len(waves)
+    for language in sorted({u.language for u in texts}):
+        mine = [i for i, u in enumerate(texts) if u.language == language]
+        said = recognizer.transcribe([waves[i] for i in mine], rate_hz, language)
+        for i, text in zip(mine, said, strict=True):
+            heard[i] = text
+    return heard
 
 
 def _figures(candidate: Candidate) -> dict[str, float]:

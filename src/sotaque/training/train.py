@@ -2,11 +2,13 @@
 
 A step's samples, its learning rate and its random numbers are functions of (seed, step); the rest of the
 state lies in scratch/train/<key>, and the key is the checksum of everything that the result depends on.
-So a run that was killed goes on from its last checkpoint and ends with the bytes it would have had.
+So a run that was killed goes on from its last checkpoint, one that was asked to stop from its last step,
+and both end with the bytes they would have had.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
@@ -15,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,12 +27,12 @@ from sotaque import backends, device, files, manifest, model_spec, seal
 from sotaque import settings as settings_module
 from sotaque.backends.protocol import IGNORED, Backend
 from sotaque.data.tokenize import Tokens
-from sotaque.errors import InputError, ModelError
+from sotaque.errors import InputError, ModelError, SettingsError, StoppedError
 from sotaque.model_spec import ModelSpec
 from sotaque.progress import counter
 from sotaque.settings import Settings
 from sotaque.stages import STAGES
-from sotaque.training import lora, tracking
+from sotaque.training import lora, stopping, tracking
 from sotaque.training.batching import Plan, Samples, in_order
 from sotaque.training.checkpoint import Progress, Scratch
 
@@ -39,7 +41,7 @@ log = logging.getLogger("sotaque")
 SCRATCH = Path("scratch/train")
 LOSSES = ("step", "train_nats", "val_nats", "lr", "tokens")
 LOG_EVERY_STEPS = 10
-FAILED_STEPS = 3
+REMEDY = "look at these clips, or lower lr, or set train.precision: float32"
 
 
 def run(
@@ -50,12 +52,12 @@ def run(
     backend = backends.load(spec.backend, base, device.prepare(settings.train.threads))
     train, val = _samples(settings, backend, splits, tokens, base)
     trainer = Trainer.build(settings, spec, backend, train, val)
-    scratch = Scratch(SCRATCH / _key(settings, spec, splits, tokens, base)[:16])
+    trainer.gate = _gate(settings, spec, trainer, base, splits)
+    scratch = _scratch(settings, model=model, splits=splits, tokens=tokens, base=base)
     started = time.monotonic()
     progress, learnt = fit(trainer, scratch)
     seconds = time.monotonic() - started
     _publish(scratch, progress, [*train.skipped, *val.skipped], out)
-    scratch.remove()
     measured = [row["val_nats"] for row in progress.history if row["val_nats"] is not None]
     return {
         "steps": progress.step,
@@ -67,6 +69,15 @@ def run(
         "failed_steps": len(progress.failed),
         "trainable_parameters": sum(p.numel() for p in lora.trainable(trainer.network).values()),
     }
+
+
+def sealed(settings: Settings, *, out: Path, **inputs: Path) -> None:
+    """The output has its seal; only now the checkpoints have done their work."""
+    _scratch(settings, **inputs).remove()
+
+
+class Gate(Protocol):
+    def check(self, network: torch.nn.Module, step: int) -> float: ...
 
 
 @dataclass
@@ -81,6 +92,7 @@ class Trainer:
     val: Samples
     plan: Plan
     dtype: torch.dtype
+    gate: Gate | None = None
 
     @classmethod
     def build(
@@ -101,40 +113,94 @@ class Trainer:
 def fit(trainer: Trainer, scratch: Scratch) -> tuple[Progress, int]:
     """Train from the newest checkpoint to the end.
 
-    Returns how far it came and the tokens learnt from in this process. Raises ModelError after three
-    steps whose loss or gradient was not finite.
+    Returns how far it came and the tokens learnt from in this process. Raises StoppedError, with a checkpoint
+    of the last step, when a signal asks for it; ModelError when steps in a row were not finite, or the
+    card's memory is too small.
     """
+    progress = _resume(trainer, scratch)
+    before, started, steps = progress.tokens, time.monotonic(), trainer.plan.steps
+    with stopping.on_request(), counter("train", steps, progress.step) as advance:
+        try:
+            _measure(trainer, progress, scratch)
+            _listen(trainer, progress, scratch)
+            while progress.step < steps:
+                _learn(trainer, progress)
+                _measure(trainer, progress, scratch)
+                _listen(trainer, progress, scratch)
+                row = progress.history[-1]
+                if row["val_nats"] is not None or progress.step % LOG_EVERY_STEPS == 0:
+                    values = {k: v for k, v in row.items() if k != "step" and v is not None}
+                    tracking.log_metrics(values, progress.step)
+                stopping.check()
+                loss = row["train_nats"] if row["train_nats"] is not None else math.nan
+                speed = (progress.tokens - before) / (time.monotonic() - started)
+                advance(f"loss {loss:.3f} nats, {speed:.0f} tokens/s")
+        except stopping.Requested as signal:
+            if progress.step:
+                scratch.save(trainer.network, trainer.optimizer, progress)
+            raise StoppedError(
+                f"stopped by {signal} after step {progress.step} of {steps}; "
+                f"the same command goes on from there (its state is in {scratch.folder})"
+            ) from None
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"out of memory after step {progress.step}: {str(error).splitlines()[0]} Lower "
+                "train.batch_clips (and raise train.accumulate as much), lower train.max_tokens, or set "
+                "train.gradient_checkpointing: true"
+            ) from None
+    return progress, progress.tokens - before
+
+
+def _resume(trainer: Trainer, scratch: Scratch) -> Progress:
+    """The position to go on from, with the network and the optimiser as they were there."""
+    for folder, step, differences in scratch.others():
+        log.info(
+            "train: %s holds another run at step %d, which is not gone on with: %s; "
+            "delete the folder unless you go back to that",
+            folder,
+            step,
+            ", ".join(differences),
+        )
     progress = scratch.newest()
     if progress is None:
-        progress = Progress()
-        progress.history.append(_row(0, None, validate(trainer), 0.0, 0))
-    else:
-        scratch.restore(progress.step, trainer.network, trainer.optimizer)
-        log.info("train: going on from step %d", progress.step)
-    before, started = progress.tokens, time.monotonic()
-    plan, how = trainer.plan, trainer.settings.train
-    with counter("train", plan.steps, progress.step) as advance:
-        while progress.step < plan.steps:
-            step = progress.step = progress.step + 1
-            batches = plan.batches(step)
-            rate = learning_rate(step, plan.steps, trainer.settings.lr, how.warmup_share)
-            loss, tokens = take_step(trainer, batches, step, rate)
-            if loss is None:
-                _note_failure(progress, [trainer.train.id(i) for batch in batches for i in batch])
-            progress.tokens += tokens
-            saving = step % how.save_every_steps == 0 or step == plan.steps
-            progress.history.append(
-                _row(step, loss, validate(trainer) if saving else None, rate, progress.tokens)
-            )
-            if saving:
-                progress.saved.append(step)
-                scratch.save(trainer.network, trainer.optimizer, progress)
-            if saving or step % LOG_EVERY_STEPS == 0:
-                values = {k: v for k, v in progress.history[-1].items() if k != "step" and v is not None}
-                tracking.log_metrics(values, step)
-            speed = (progress.tokens - before) / (time.monotonic() - started)
-            advance(f"loss {loss if loss is not None else math.nan:.3f} nats, {speed:.0f} tokens/s")
-    return progress, progress.tokens - before
+        return Progress(history=[_row(0, None, None, 0.0, 0)])
+    scratch.restore(progress.step, trainer.network, trainer.optimizer)
+    log.info("train: going on from step %d", progress.step)
+    return progress
+
+
+def _learn(trainer: Trainer, progress: Progress) -> None:
+    """The next step, and its row in the history; `progress` is unchanged when it does not come to an end."""
+    step, how = progress.step + 1, trainer.settings.train
+    batches = trainer.plan.batches(step)
+    rate = learning_rate(step, trainer.plan.steps, trainer.settings.lr, how.warmup_share)
+    loss, tokens = take_step(trainer, batches, step, rate)
+    progress.step = step
+    progress.tokens += tokens
+    progress.history.append(_row(step, loss, None, rate, progress.tokens))
+    if loss is None:
+        ids = [trainer.train.id(i) for batch in batches for i in batch]
+        _note_failure(progress, ids, how.max_failed_steps)
+
+
+def _measure(trainer: Trainer, progress: Progress, scratch: Scratch) -> None:
+    """Validate and save where that is due and not yet done; the base, at step 0, is validated only."""
+    step, row = progress.step, progress.history[-1]
+    due = step % trainer.settings.train.save_every_steps == 0 or step == trainer.plan.steps
+    if due and row["val_nats"] is None:
+        row["val_nats"] = validate(trainer)
+        if step:
+            progress.saved.append(step)
+            scratch.save(trainer.network, trainer.optimizer, progress)
+
+
+def _listen(trainer: Trainer, progress: Progress, scratch: Scratch) -> None:
+    """At the gate's step: save, so that the run can go on from here in any case, and let it speak."""
+    if trainer.gate is not None and progress.step == trainer.settings.gate.step:
+        if progress.step not in progress.saved:
+            scratch.save(trainer.network, trainer.optimizer, progress)
+        found = trainer.gate.check(trainer.network, progress.step)
+        log.info("train: step %d passes the gate with WER %.2f", progress.step, found)
 
 
 def take_step(
@@ -142,7 +208,8 @@ def take_step(
 ) -> tuple[float | None, int]:
     """One optimiser step over all its batches: (mean loss in nats per label, number of labels).
 
-    The loss is None, and nothing has changed, when it or the gradient was not finite.
+    The loss is None, and nothing has changed, when it or the gradient was not finite. Nothing has changed
+    either when it raises stopping.Requested.
     """
     seed = np.random.SeedSequence([trainer.settings.seed, step]).generate_state(1, np.uint64)[0]
     torch.manual_seed(int(seed))
@@ -152,6 +219,7 @@ def take_step(
     labels = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in collated)
     total = 0.0
     for batch in collated:
+        stopping.check()
         with device.autocast(trainer.backend.device, trainer.dtype):
             loss, _ = trainer.backend.loss(trainer.network, batch)
         if not torch.isfinite(loss):
@@ -179,14 +247,21 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
 
 @torch.no_grad()
 def validate(trainer: Trainer) -> float:
-    """Mean loss over the validation samples, nats per label."""
+    """Mean loss over the validation samples, nats per label.
+
+    Raises ModelError naming the clips of a batch whose loss is not finite.
+    """
     trainer.network.eval()
     total = labels = 0.0
     for batch in in_order(trainer.val.lengths, trainer.settings.train.batch_clips):
+        stopping.check()
         with device.autocast(trainer.backend.device, trainer.dtype):
             loss, count = trainer.backend.loss(
                 trainer.network, trainer.backend.collate([trainer.val[i] for i in batch])
             )
+        if not torch.isfinite(loss):
+            ids = ", ".join(trainer.val.id(i) for i in batch)
+            raise ModelError(f"the loss of the validation clips {ids} is not finite; {REMEDY}")
         total, labels = total + loss.item(), labels + count.item()
     return total / labels
 
@@ -195,19 +270,31 @@ def _row(step: int, train: float | None, val: float | None, rate: float, tokens:
     return dict(zip(LOSSES, (step, train, val, rate, tokens), strict=True))
 
 
-def _note_failure(progress: Progress, ids: list[str]) -> None:
-    progress.failed[str(progress.step)] = ids
+def _note_failure(progress: Progress, ids: list[str], limit: int) -> None:
+    """Name the clips of a step that was left out; raises ModelError when it is the `limit`th in a row."""
+    step, failed = progress.step, progress.failed
+    failed[str(step)] = ids
     log.warning(
-        "train: step %d is left out, its loss or gradient is not finite; its clips: %s",
-        progress.step,
-        ", ".join(ids),
+        "train: step %d is left out, its loss or gradient is not finite; its clips: %s", step, ", ".join(ids)
     )
-    if len(progress.failed) >= FAILED_STEPS:
-        listed = "; ".join(f"step {step}: {', '.join(ids)}" for step, ids in progress.failed.items())
+    row = [str(n) for n in range(step - limit + 1, step + 1)]
+    if all(n in failed for n in row):
+        listed = "; ".join(f"step {n}: {', '.join(failed[n])}" for n in row)
         raise ModelError(
-            f"the loss was not finite in {len(progress.failed)} steps ({listed}); look at these "
-            "clips, or lower lr, or set train.precision: float32"
+            f"the loss or its gradient was not finite in {limit} steps in a row ({listed}); {REMEDY}"
         )
+
+
+def _gate(settings: Settings, spec: ModelSpec, trainer: Trainer, base: Path, splits: Path) -> Gate | None:
+    """None unless it is asked for. Raises SettingsError when the training ends before the gate."""
+    if not settings.gate.step:
+        return None
+    step, last = settings.gate.step, trainer.plan.steps
+    if step > last:
+        raise SettingsError(f"params.yaml: gate.step is {step}, but this training ends at step {last}")
+    # Not by `import`: what the gate hears shapes no byte of the adapters, so its code is not train's code.
+    module = importlib.import_module("sotaque.training.gate")
+    return module.Gate(settings, spec, trainer.backend, base, splits)
 
 
 def _samples(
@@ -232,22 +319,21 @@ def _samples(
     return made[0], made[1]
 
 
-def _key(settings: Settings, spec: ModelSpec, splits: Path, tokens: Path, base: Path) -> str:
-    """The checksum of parameters, code and inputs."""
-    stage = STAGES["train"]
+def _scratch(settings: Settings, *, model: Path, splits: Path, tokens: Path, base: Path) -> Scratch:
+    """The checkpoints of this very training, known by its parameters, code and inputs."""
+    stage, spec = STAGES["train"], model_spec.read(model.stem)
     inputs = [splits / "train.jsonl", splits / "val.jsonl"]
     for shard in manifest.shard_names(settings.shards):
         inputs += [tokens / f"{shard}.npy", tokens / f"{shard}.jsonl"]
-    sealed = base / "seal.json"
-    inputs += [sealed] if sealed.exists() else files.walk(base / "network")
-    return files.sha256_of(
-        {
-            "params": {key: settings_module.lookup(settings, key) for key in stage.params},
-            "spec": {key: settings_module.lookup(spec, key) for key in stage.spec},
-            "code": seal.code_sha256(stage.code),
-            "inputs": [files.sha256(path) for path in inputs],
-        }
-    )
+    seal_of_base = base / "seal.json"
+    inputs += [seal_of_base] if seal_of_base.exists() else files.walk(base / "network")
+    origin = {
+        "params.yaml": {key: settings_module.lookup(settings, key) for key in stage.params},
+        model.as_posix(): {key: settings_module.lookup(spec, key) for key in stage.spec},
+        "files": {path.as_posix(): files.sha256(path) for path in inputs},
+        "code": seal.code_sha256(stage.code),
+    }
+    return Scratch(SCRATCH, origin)
 
 
 def _publish(scratch: Scratch, progress: Progress, skipped: Sequence[Any], out: Path) -> None:

@@ -1,0 +1,70 @@
+"""The gate on request: speech that nobody understands stops the training, and only stops it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import spoken
+import tiny
+from sotaque import files, jobs, manifest, seal
+from sotaque.errors import ModelError, SettingsError
+from sotaque.settings import Gate
+from sotaque.training import lora
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """A world with a recogniser whose weights are random: whatever it hears, it is not the text."""
+    monkeypatch.chdir(tmp_path)
+    settings = tiny.world()
+    spoken.whisper(tiny.READS["base"] / "asr")
+    return settings
+
+
+def gated(settings, **values):
+    return dataclasses.replace(settings, gate=Gate(**values))
+
+
+def test_gibberish_stops_the_run_and_is_shown(settings):
+    with pytest.raises(ModelError) as caught:
+        tiny.train(gated(settings, step=3, clips=2, wer=0.5))
+    told = str(caught.value)
+    assert told.startswith("at step 3 the speech is not understood: WER ")
+    assert "over 2 texts, allowed is gate.wer 0.5 (" in told
+    spoken_texts = {u.id: u.text for u in manifest.read(Path("data/splits/val.jsonl"))}
+    assert sum(f"{name}: {text!r} was heard as" in told for name, text in spoken_texts.items()) == 2
+    assert not tiny.LORA.exists()
+
+
+def test_stopped_there_it_stops_there_again(settings, caplog):
+    caplog.set_level("INFO")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="at step 3 the speech"):
+            tiny.train(gated(settings, step=3, wer=0.5))
+    assert "going on from step 3" in caplog.text
+
+
+def test_a_higher_limit_goes_on_and_changes_no_byte(settings, caplog):
+    tiny.train(settings, Path("ungated"))
+    with pytest.raises(ModelError):
+        tiny.train(gated(settings, step=3, wer=0.5))
+    [scratch] = Path("scratch/train").iterdir()
+    assert lora.steps(scratch) == [2, 3]
+    caplog.set_level("INFO")
+    tiny.train(gated(settings, step=3, wer=10.0))
+    assert "going on from step 3" in caplog.text
+    assert "step 3 passes the gate with WER" in caplog.text
+    assert tiny.tree(tiny.LORA) == tiny.tree(Path("ungated"))
+
+
+def test_a_gate_behind_the_end_is_refused(settings):
+    with pytest.raises(SettingsError, match=r"gate\.step is 7, but this training ends at step 6"):
+        tiny.train(gated(settings, step=7))
+
+
+def test_the_gate_is_no_part_of_what_is_sealed(settings):
+    train = next(job for job in jobs.of(settings) if job.stage.word == "train")
+    for path in train.seals:
+        files.write_json(path, {})
+    assert seal.wanted(train, gated(settings, step=3)) == seal.wanted(train, settings)
