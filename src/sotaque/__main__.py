@@ -114,6 +114,8 @@ def run(job: Job, settings: Settings) -> None:
         with tracking.stage(job, settings) as metrics:
             metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
             seal.close(job, want)
+            if hasattr(stage, "sealed"):  # what a stage keeps for the case that it is killed may go now
+                stage.sealed(settings, **job.reads, **job.fan, out=job.out)
 
 
 def _clear(out: Path) -> None:
