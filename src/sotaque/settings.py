@@ -22,6 +22,10 @@ MODELS = Path("workflow/models")
 
 
 # In the order in which `auto` asks, the most particular first; each is a file of data/layouts/.
+Code = Literal[
+    "short", "long", "quiet", "held-back", "clipped", "dc-offset", "narrow-band", "noisy", "silence",
+    "speaking-rate", "unknown-characters", "mistranscribed", "codec-loss", "duplicate-audio", "duplicate-text",
+]  # fmt: skip
 Layout = Literal[
     "auto",
     "chatterbox",
@@ -87,6 +91,39 @@ class Normalize:
     max_characters_per_s: float = number(40.0, 1.0, 1000.0)
     max_decode_s: float = number(60.0, 1.0, 3600.0)
     max_decode_mb: int = number(800, 16, 65_536)
+
+
+@dataclass(frozen=True)
+class Measure:
+    asr: bool = False
+    codec: bool = False
+    threads: int = number(1, 1, 256)
+
+
+@dataclass(frozen=True)
+class Quality:
+    min_duration_s: float = number(1.0, 0.0, 60.0)
+    max_duration_s: float = number(20.0, 0.0, 600.0)
+    min_source_loudness_lufs: float = number(-45.0, -70.0, 0.0)
+    min_loudness_lufs: float = number(-24.0, -70.0, 0.0)
+    max_clipped_share: float = number(0.001, 0.0, 1.0)
+    max_dc_offset: float = number(0.01, 0.0, 1.0)
+    min_bandwidth_hz: float = number(9000.0, 0.0, 192_000.0)
+    min_snr_db: float = number(15.0, -20.0, 100.0)
+    max_silence_share: float = number(0.4, 0.0, 1.0)
+    max_rate_z: float = number(3.5, 0.0, 1000.0)
+    max_unknown_characters: float = number(0.0, 0.0, 10_000.0)
+    max_cer: float = number(0.3, 0.0, 10.0)
+    max_codec_z: float = number(3.5, 0.0, 1000.0)
+    max_earlier_audio: float = number(0.0, 0.0, 1_000_000.0)
+    max_earlier_sentence: float = number(0.0, 0.0, 1_000_000.0)
+    drop: dict[Code, float] = field(default_factory=lambda: {"duplicate-audio": 0.0})
+    max_dropped_share: float = number(0.3, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Survey:
+    clips: int = number(3, 1, 100)
 
 
 @dataclass(frozen=True)
@@ -177,6 +214,9 @@ class Settings:
     corpus: Corpus = Corpus()
     ingest: Ingest = Ingest()
     normalize: Normalize = Normalize()
+    measure: Measure = Measure()
+    quality: Quality = Quality()
+    survey: Survey = Survey()
     split: Split = Split()
     fetch: Fetch = Fetch()
     tokenize: Tokenize = Tokenize()
@@ -245,7 +285,9 @@ def _convert(kind: Any, value: Any, name: str, where: str, bounds: tuple[float, 
     if origin is dict:
         if not isinstance(value, dict):
             raise SettingsError(f"{name}: {where} is {value!r}, expected a mapping")
-        return {str(k): _convert(arguments[1], v, name, _dotted(where, k), bounds) for k, v in value.items()}
+        keys = [_convert(arguments[0], str(key), name, f"a key of {where}", None) for key in value]
+        items = zip(keys, value.values(), strict=True)
+        return {k: _convert(arguments[1], v, name, _dotted(where, k), bounds) for k, v in items}
     return _scalar(kind, value, name, where, bounds)
 
 
