@@ -109,10 +109,14 @@ def to_mono(channels: np.ndarray) -> np.ndarray:
     if channels.shape[1] == 1:
         return channels[:, 0]
     mono = channels.mean(axis=1, dtype=np.float32)
-    power = float(np.square(channels, dtype=np.float64).mean())
-    if float(np.square(mono, dtype=np.float64).mean()) < _ANTI_PHASE_SHARE * power:
+    if _power(mono[:, None]) < _ANTI_PHASE_SHARE * _power(channels):
         raise ClipError("anti-phase", f"its {channels.shape[1]} channels cancel when they are mixed")
     return mono
+
+
+def _power(channels: np.ndarray) -> float:
+    """The mean square of (T, C), without a copy in float64: a clip's memory is limited."""
+    return float(np.einsum("tc,tc->", channels, channels, dtype=np.float64)) / channels.size
 
 
 def resample(samples: np.ndarray, rate_hz: int, to_hz: int) -> np.ndarray:

@@ -144,9 +144,7 @@ def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
         yield ClipError("foreign-characters", reason)
     suffix = Path(utterance.audio).suffix
     if suffix.lower() != audio.CONTAINERS[header.container]:
-        reason = (
-            f"called {suffix or 'without a suffix'}, read as {header.container}, which it holds"
-        )
+        reason = f"called {suffix or 'without a suffix'}, read as {header.container}, which it holds"
         yield ClipError("wrong-suffix", reason)
 
 
