@@ -165,9 +165,7 @@ def test_sampling_follows_the_probabilities():
     share = torch.tensor([0.5, 0.3, 0.2])
     dice = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     logits = share.log().repeat(1000, 1)
-    seen = torch.zeros(1000, 3, dtype=torch.bool)
-    plain = Generation(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
-    chosen = generate._choose(logits, seen, dice, plain)
+    chosen = generate._choose(logits, dice, Generation(temperature=1.0, top_p=1.0))
     assert torch.bincount(chosen).tolist() == [500, 300, 200]
 
 
@@ -179,9 +177,7 @@ def test_top_p_and_temperature_are_those_of_transformers():
     warped = TopPLogitsWarper(0.8)(None, TemperatureLogitsWarper(0.7)(None, logits))
     share = warped.double().softmax(1)[0]
     dice = (torch.arange(5000, dtype=torch.float64) + 0.5) / 5000
-    seen = torch.zeros(5000, 50, dtype=torch.bool)
-    setting = Generation(temperature=0.7, top_p=0.8, repetition_penalty=1.0)
-    chosen = generate._choose(logits.repeat(5000, 1), seen, dice, setting)
+    chosen = generate._choose(logits.repeat(5000, 1), dice, Generation(temperature=0.7, top_p=0.8))
     assert torch.allclose(torch.bincount(chosen, minlength=50) / 5000, share.float(), atol=1e-3)
 
 
@@ -193,11 +189,9 @@ def test_the_repetition_penalty_is_that_of_transformers():
     seen = torch.rand(20, 8) < 0.4
     seen[:, 0] = True
     expected = [
-        RepetitionPenaltyLogitsProcessor(1.7)(seen[i].nonzero().T, logits[i, None]).argmax()
-        for i in range(20)
+        RepetitionPenaltyLogitsProcessor(1.7)(seen[i].nonzero().T, logits[i, None].clone()) for i in range(20)
     ]
-    setting = Generation(temperature=0.0, repetition_penalty=1.7)
-    assert generate._choose(logits, seen, torch.zeros(20), setting).tolist() == expected
+    assert torch.equal(generate._penalized(logits, seen, 1.7), torch.cat(expected))
 
 
 def test_the_real_vocabulary_is_resolved_by_name(tmp_path):

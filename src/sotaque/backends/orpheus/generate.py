@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import DynamicCache, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
+from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.orpheus.layout import SLOTS, Layout
 from sotaque.backends.protocol import Spoken
 from sotaque.model_spec import Generation
@@ -32,32 +33,31 @@ def speak(
 ) -> list[Spoken]:
     """B prompts of ids -> B results of at most `max_frames` frames each."""
     device, steps = llama.device, max_frames * SLOTS
-    inputs, mask = _left_pad(prompts, layout.pad, device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=llama.config)
+    decoder = Decoder(llama, *_left_pad(prompts, layout.pad, device), steps)
     dice = _dice(seeds, steps).to(device)
     seen = torch.zeros(len(prompts), SLOTS, layout.codebook_size, dtype=torch.bool, device=device)
     codes = torch.zeros(len(prompts), steps, dtype=torch.int16, device=device)
     length = np.full(len(prompts), steps)
+    penalizing = generation.repetition_penalty != 1
     alive = torch.arange(len(prompts), device=device)
     for step in range(steps):
         slot = step % SLOTS
-        hidden = _hidden(llama, inputs, mask, positions, cache)
-        chosen = _choose(
-            slot_logits(llama, layout, hidden, slot), seen[alive, slot], dice[alive, step], generation
-        )
+        logits = slot_logits(llama, layout, decoder.hidden, slot)
+        if penalizing:
+            logits = _penalized(logits, seen[alive, slot], generation.repetition_penalty)
+        chosen = _choose(logits, dice[alive, step], generation)
         if slot == 0 and bool((chosen == layout.codebook_size).any()):
             going = (chosen < layout.codebook_size).nonzero()[:, 0]
             length[alive[chosen == layout.codebook_size].cpu().numpy()] = step
             if not len(going):
                 break
-            cache.batch_select_indices(going)
-            alive, chosen, mask, positions = alive[going], chosen[going], mask[going], positions[going]
-        seen[alive, slot, chosen] = True
+            decoder.keep(going)
+            alive, chosen = alive[going], chosen[going]
+        if penalizing:
+            seen[alive, slot, chosen] = True
         codes[alive, step] = chosen.to(torch.int16)
-        inputs = (chosen + layout.slot_ids(slot)[0])[:, None]
-        mask = F.pad(mask, (0, 1), value=1)
-        positions = positions[:, -1:] + 1
+        if step + 1 < steps:
+            decoder.step(chosen + layout.slot_ids(slot)[0])
     spoken = codes.cpu().numpy().reshape(len(prompts), max_frames, SLOTS)
     return [
         Spoken(row[: n // SLOTS].copy(), stopped=bool(n < steps))
@@ -78,18 +78,6 @@ def slot_logits(llama: LlamaForCausalLM, layout: Layout, hidden: torch.Tensor, s
     return (torch.cat([logits, ending], dim=1) if slot == 0 else logits).float()
 
 
-def _hidden(llama, inputs, mask, positions, cache) -> torch.Tensor:
-    """The last position's hidden state (B, D); a mask that hides nothing is left out."""
-    output = llama.model(
-        input_ids=inputs,
-        attention_mask=None if mask.all() else mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return output.last_hidden_state[:, -1]
-
-
 def _left_pad(prompts: Sequence[Sequence[int]], pad: int, device) -> tuple[torch.Tensor, torch.Tensor]:
     """ids (B, P) and mask (B, P), 1 where there is a prompt."""
     width = max(map(len, prompts))
@@ -108,18 +96,21 @@ def _dice(seeds: Sequence[int], steps: int) -> torch.Tensor:
     )
 
 
-def _choose(
-    logits: torch.Tensor, seen: torch.Tensor, dice: torch.Tensor, generation: Generation
-) -> torch.Tensor:
-    """Sample (B,) indices from logits (B, n): repetition penalty, temperature, top-p, as transformers does.
+def _penalized(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """logits (B, n) with those already spoken in this slot made less likely, as transformers does.
 
-    seen (B, codebook_size): codes already spoken in this slot. dice (B,): read off the inverse
-    cumulative distribution.
+    seen (B, codebook_size).
     """
     spoken = logits[:, : seen.shape[1]]
-    penalty = generation.repetition_penalty
     penalized = torch.where(spoken > 0, spoken / penalty, spoken * penalty)
-    logits = torch.cat([torch.where(seen, penalized, spoken), logits[:, seen.shape[1] :]], dim=1)
+    return torch.cat([torch.where(seen, penalized, spoken), logits[:, seen.shape[1] :]], dim=1)
+
+
+def _choose(logits: torch.Tensor, dice: torch.Tensor, generation: Generation) -> torch.Tensor:
+    """Sample (B,) indices from logits (B, n) by temperature and top-p, as transformers does.
+
+    dice (B,): read off the inverse cumulative distribution.
+    """
     if generation.temperature == 0:
         return logits.argmax(dim=1)
     likely, order = (
