@@ -28,7 +28,7 @@ HOUSE = {
     ),
     *("training/tracking.py", "yaml_file.py"),
 }
-UNSEALED = {"training/tracking.py", "training/gate.py", "evaluation/summary.py"}
+UNSEALED = {"training/tracking.py", "training/gate.py", "evaluation/summary.py", "data/export.py"}
 REMEDY = "change the Snakefile's rules, dvc.yaml and src/sotaque/stages.py together"
 
 

@@ -23,10 +23,18 @@ from sotaque.training import tracking
 
 log = logging.getLogger("sotaque")
 
+FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
+    "export": ("sotaque.data.export", "write the finished corpus as other programs read it"),
     "freshen": ("sotaque.stamps", "tell Snakemake what the seals say is up to date"),
     "verify": ("sotaque.verify", "compare every sealed byte with its seal"),
     "summary": ("sotaque.evaluation.summary", "print the table of results and where the report is"),
+}
+FLAGS = {
+    "export": {
+        "to": {"choices": FORMATS, "required": True},
+        "out": {"type": Path, "help": "data/export/FORMAT unless named"},
+    }
 }
 
 
@@ -38,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_module.read(options.params)
         if options.word in TOOLS:
-            return importlib.import_module(TOOLS[options.word][0]).run(settings)
+            flags = {name: getattr(options, name) for name in FLAGS.get(options.word, {})}
+            return importlib.import_module(TOOLS[options.word][0]).run(settings, **flags)
         run(find_job(stages.STAGES[options.word], settings, options), settings)
     except SotaqueError as error:
         print(f"sotaque {options.word}: {error}", file=sys.stderr)
@@ -58,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         for flag in (*stage.reads, "out"):
             word.add_argument(f"--{flag}", type=Path, required=True)
     for name, (_, summary) in TOOLS.items():
-        words.add_parser(name, help=summary, description=summary)
+        word = words.add_parser(name, help=summary, description=summary)
+        for flag, meaning in FLAGS.get(name, {}).items():
+            word.add_argument(f"--{flag}", **meaning)
     for word in words.choices.values():
         word.add_argument("--params", type=Path, default=Path("params.yaml"))
     return parser

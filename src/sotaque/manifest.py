@@ -77,10 +77,14 @@ def shard_names(shards: int) -> list[str]:
 
 def write(path: Path, rows: Iterable[Any]) -> None:
     """Write dataclass rows as JSONL, sorted by id, atomically."""
-    lines = [
+    files.write_text(path, jsonl(rows))
+
+
+def jsonl(rows: Iterable[Any]) -> str:
+    lines = (
         json.dumps(asdict(r), ensure_ascii=False, sort_keys=True) for r in sorted(rows, key=lambda r: r.id)
-    ]
-    files.write_text(path, "".join(line + "\n" for line in lines))
+    )
+    return "".join(line + "\n" for line in lines)
 
 
 def read(path: Path, kind: type = Utterance) -> list[Any]:

@@ -105,8 +105,7 @@ def _path(folder: Path, inside: str, clip: Entry, recording: Entry | None) -> st
         raise ClipError("missing", f"{clip.where}: wav.scp does not list its recording")
     path = recording.value
     if path.startswith("|") or path.endswith("|"):
-        reason = f"{recording.where}: {path[:80]!r} is a command; run it once and list the file that it makes"
-        raise ClipError("command", reason)
+        raise ClipError("command", f"{recording.where}: {path[:80]!r} is a command, and commands are not run")
     path = table.located(folder, path)
     beside = f"{inside}{path}"
     return beside if inside and (folder / beside).is_file() else path

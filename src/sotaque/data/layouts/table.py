@@ -166,8 +166,8 @@ def _exists(path: Path) -> bool:
 def _line(where: str, line: str, delimiter: str) -> Line:
     readable = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if readable != line:
-        reason = f"{where}: not UTF-8; convert the file, e.g. iconv -f latin1 -t utf-8"
-        return Line(where, tuple(readable.split(delimiter)), ClipError("encoding", reason))
+        fault = ClipError("encoding", f"{where}: not UTF-8")
+        return Line(where, tuple(readable.split(delimiter)), fault)
     try:
         return Line(where, cut(line, delimiter))
     except csv.Error as error:
