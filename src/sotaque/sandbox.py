@@ -145,11 +145,12 @@ def _answer(work: Callable[[Item], Answer], item: Item, max_mb: int) -> Answer:
     try:
         return work(item)
     except ClipError as error:
-        return {"code": error.code, "reason": error.reason}, b""
+        found = error
     except MemoryError:
-        return {"code": "decode-memory", "reason": f"decoding asks for more than {max_mb} MB"}, b""
+        found = ClipError("decode-memory", f"decoding asks for more than {max_mb} MB")
     except Exception as error:  # whatever a decoder makes of bad bytes: one clip never stops a run
-        return {"code": "decode-crash", "reason": f"{type(error).__name__}: {error}"}, b""
+        found = ClipError("decode-crash", f"{type(error).__name__}: {error}")
+    return {"code": found.code, "reason": found.reason}, b""
 
 
 def _limit_memory(max_mb: int) -> None:
