@@ -1,5 +1,6 @@
 """Layouts: one corpus in every layout and in every format of sound is the same eight utterances."""
 
+import re
 import typing
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 from pyarrow import parquet
 
 import corpora
+from conftest import ROOT
 from corpora import ACCENT, GENDER, LANGUAGE, SPEAKER
 from sotaque import audio, manifest
 from sotaque.data import ingest, layouts
 from sotaque.data.layouts import parts
+from sotaque.data.layouts import table as table_module
 from sotaque.manifest import Reject
 from sotaque.settings import Ingest, Layout, Settings
 
@@ -208,3 +211,11 @@ def test_our_own_manifests_are_a_corpus(sounds):
     assert [replace(u, audio="") for u in manifest.read(OUT / "00.jsonl")] == [
         replace(u, audio="") for u in kept
     ]
+
+
+def test_the_page_on_layouts_names_them_all_in_the_order_of_looking():
+    page = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
+    table = page.split("**Columns and keys.**")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(layouts.LAYOUTS)
+    for field, names in table_module.NAMES.items():
+        assert all(f"`{name}`" in page for name in names if field != "normalised"), field
