@@ -96,12 +96,15 @@ class Scratch:
         optimizer.load_state_dict(_state(optimizer, load_file(folder / OPTIMIZER)))
 
     def others(self) -> Iterator[tuple[Path, int, list[str]]]:
-        """Unfinished trainings beside this one: folder, newest step, and what was different."""
+        """Unfinished trainings of the same model: folder, newest step, and what was different."""
         for path in sorted(self.folder.parent.glob(f"*/{ORIGIN}")):
             steps = lora.steps(path.parent)
-            if path.parent != self.folder and steps:
-                with contextlib.suppress(ValueError):  # damaged: nobody will go on from it
-                    yield path.parent, steps[-1], differences(files.read_json(path), self.origin)
+            if path.parent == self.folder or not steps:
+                continue
+            with contextlib.suppress(ValueError):  # damaged: nobody will go on from it
+                origin = files.read_json(path)
+                if origin.keys() == self.origin.keys():
+                    yield path.parent, steps[-1], differences(origin, self.origin)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -126,7 +129,7 @@ class Scratch:
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """One line for each value of nested mappings that is not the same; of a checksum only that it changed."""
+    """One line for each value of nested mappings that is not the same; checksums are not shown."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [
             line
@@ -135,8 +138,9 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
         ]
     if before == now:
         return []
-    checksums = all(isinstance(value, str) and len(value) == 64 for value in (before, now))
-    return [f"{where} has changed" if checksums else f"{where} was {before}, is {now}"]
+    if all(value is None or (isinstance(value, str) and len(value) == 64) for value in (before, now)):
+        return [f"{where} {'is new' if before is None else 'is gone' if now is None else 'has changed'}"]
+    return [f"{where} was {before}, is {now}"]
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
