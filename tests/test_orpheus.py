@@ -206,12 +206,12 @@ def test_the_real_vocabulary_is_resolved_by_name(tmp_path):
 
 def test_long_batches_have_the_loss_and_gradient_of_short_ones(backend, monkeypatch):
     """Chunked cross-entropy against the whole, value and gradient."""
-    from sotaque.backends.orpheus import network as llama
+    from sotaque.backends import cross_entropy
 
     items = [backend.example(Prompt("olá", "ana"), backend.encode([tiny.wave(0.05, 1)])[0], True)]
     results = []
     for limit in (2**27, 5 * tiny.SMALL.vocabulary):
-        monkeypatch.setattr(llama, "LOGITS_AT_ONCE", limit)
+        monkeypatch.setattr(cross_entropy, "LOGITS_AT_ONCE", limit)
         network = backend.load_network().requires_grad_(True)
         total, count = backend.loss(network, backend.collate(items))
         total.backward()

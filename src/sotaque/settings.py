@@ -157,6 +157,7 @@ class Train:
     mask_prompt: bool = True
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
+    packing: bool = False
     threads: int = number(1, 1, 256)
 
 

@@ -156,6 +156,7 @@ STAGES = {
                 "training/batching.py",
                 "training/checkpoint.py",
                 "training/stopping.py",
+                "training/memory.py",
                 "data/tokenize.py",
                 *SPEECH,
             ),

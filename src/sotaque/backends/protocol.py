@@ -71,8 +71,11 @@ class Backend(Protocol):
 
     def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example: ...
 
-    def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """A batch (B, L) on the device: input_ids, labels, attention_mask."""
+    def collate(self, examples: Sequence[Example], packed: bool = False) -> dict[str, torch.Tensor]:
+        """A batch (B, L) on the device: input_ids, labels, attention_mask.
+
+        packed: all examples in one row, each with the loss that it has alone.
+        """
         ...
 
     def loss(

@@ -32,7 +32,7 @@ from sotaque.model_spec import ModelSpec
 from sotaque.progress import counter
 from sotaque.settings import Settings
 from sotaque.stages import STAGES
-from sotaque.training import lora, stopping, tracking
+from sotaque.training import lora, memory, stopping, tracking
 from sotaque.training.batching import Plan, Samples, in_order
 from sotaque.training.checkpoint import Progress, Scratch
 
@@ -53,6 +53,7 @@ def run(
     train, val = _samples(settings, backend, splits, tokens, base)
     trainer = Trainer.build(settings, spec, backend, train, val)
     trainer.gate = _gate(settings, spec, trainer, base, splits)
+    memory.check(backend, trainer.network, trainer.dtype, settings.train, train)
     scratch = _scratch(settings, model=model, splits=splits, tokens=tokens, base=base)
     started = time.monotonic()
     progress, learnt = fit(trainer, scratch)
@@ -215,7 +216,8 @@ def take_step(
     torch.manual_seed(int(seed))
     trainer.network.train()
     trainer.optimizer.zero_grad(set_to_none=True)
-    collated = [trainer.backend.collate([trainer.train[i] for i in batch]) for batch in batches]
+    packed = trainer.settings.train.packing
+    collated = [trainer.backend.collate([trainer.train[i] for i in batch], packed) for batch in batches]
     labels = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in collated)
     total = 0.0
     for batch in collated:

@@ -62,19 +62,31 @@ class Backend:
         masked = len(self.layout.prompt(text_ids)) if mask_prompt else 0
         return Example(tuple(ids), (IGNORED,) * masked + tuple(ids[masked:]))
 
-    def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Padded on the right to a multiple of 8."""
-        width = -(-max(len(e.input_ids) for e in examples) // PAD_TO) * PAD_TO
+    def collate(self, examples: Sequence[Example], packed: bool = False) -> dict[str, torch.Tensor]:
+        """A row for each example, padded on the right to a multiple of 8; or all in one row.
 
-        def rows(values: Sequence[tuple[int, ...]], fill: int) -> torch.Tensor:
-            padded = [[*row, *[fill] * (width - len(row))] for row in values]
-            return torch.tensor(padded, device=self.device)
+        In a packed row each example's positions begin at 0, which is what keeps its attention apart, and no
+        example predicts the first token of the next.
+        """
+        if packed:
+            return self._rows([_packed(examples)]) | {"position_ids": self._positions(examples)}
+        return self._rows(examples)
 
+    def _rows(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         return {
-            "input_ids": rows([e.input_ids for e in examples], self.layout.pad),
-            "labels": rows([e.labels for e in examples], IGNORED),
-            "attention_mask": rows([(1,) * len(e.input_ids) for e in examples], 0),
+            "input_ids": self._padded([e.input_ids for e in examples], self.layout.pad),
+            "labels": self._padded([e.labels for e in examples], IGNORED),
+            "attention_mask": self._padded([(1,) * len(e.input_ids) for e in examples], 0),
         }
+
+    def _padded(self, values: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+        width = -(-max(map(len, values)) // PAD_TO) * PAD_TO
+        return torch.tensor([[*row, *[fill] * (width - len(row))] for row in values], device=self.device)
+
+    def _positions(self, examples: Sequence[Example]) -> torch.Tensor:
+        """(1, L): 0, 1, 2, ... for each example; each 0 of the padding stands alone."""
+        positions = [position for e in examples for position in range(len(e.input_ids))]
+        return self._padded([positions], 0)
 
     def loss(
         self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
@@ -113,3 +125,11 @@ class Backend:
             target_modules=sorted(targets),
             bias="none",
         )
+
+
+def _packed(examples: Sequence[Example]) -> Example:
+    """One after another; the first token of each has no label."""
+    return Example(
+        tuple(token for e in examples for token in e.input_ids),
+        tuple(label for e in examples for label in (IGNORED, *e.labels[1:])),
+    )

@@ -9,17 +9,14 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers import LlamaForCausalLM
 from transformers.utils import logging
 
 from sotaque import files
+from sotaque.backends import cross_entropy
 from sotaque.backends.orpheus.layout import Layout
 from sotaque.backends.protocol import IGNORED
 from sotaque.errors import ModelError
-
-LOGITS_AT_ONCE = 2**27
 
 
 def load(folder: Path, layout: Layout, dtype: torch.dtype, device: torch.device) -> LlamaForCausalLM:
@@ -57,31 +54,23 @@ def llama_of(network: torch.nn.Module) -> LlamaForCausalLM:
 def at_labels(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states (N, D) at the N positions whose next token has a label, and those labels (N,).
 
-    Padding stands on the right, where a causal network never looks, so no mask is needed.
+    Padding stands on the right, where a causal network never looks, so no mask is needed. Positions that
+    start again within a row (position_ids) are utterances packed together, which transformers keeps apart.
     """
-    hidden = llama_of(network).model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    hidden = (
+        llama_of(network)
+        .model(input_ids=batch["input_ids"], position_ids=batch.get("position_ids"), use_cache=False)
+        .last_hidden_state
+    )
     labels = batch["labels"][:, 1:]
     return hidden[:, :-1][labels != IGNORED], labels[labels != IGNORED]
 
 
 def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of the cross-entropies in nats and the number of labels.
-
-    Long batches are computed in chunks whose logits are recomputed for the gradient, never held.
-    """
+    """Sum of the cross-entropies in nats and the number of labels."""
     hidden, labels = at_labels(network, batch)
-    head = llama_of(network).lm_head
-    rows = max(1, LOGITS_AT_ONCE // llama_of(network).config.vocab_size)
-    count = torch.tensor(len(labels), device=labels.device)
-    if len(labels) <= rows:
-        return _cross_entropy(head, hidden, labels), count
-    chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
-    parts = [checkpoint(_cross_entropy, head, h, wanted, use_reentrant=False) for h, wanted in chunks]
-    return torch.stack(parts).sum(), count
-
-
-def _cross_entropy(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(head(hidden).float(), labels, reduction="sum")
+    total = cross_entropy.summed(llama_of(network).lm_head, hidden, labels)
+    return total, torch.tensor(len(labels), device=labels.device)
 
 
 def weight_files(folder: Path) -> list[Path]:
