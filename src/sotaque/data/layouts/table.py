@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ def cut(line: str, delimiter: str) -> tuple[str, ...]:
     return tuple(next(csv.reader([line], delimiter=delimiter, strict=True)))
 
 
+@functools.lru_cache
 def columns(header: tuple[str, ...]) -> dict[str, int]:
     """Field -> position by the names of a header; empty when this line is no header."""
     position = {name.strip().lower(): i for i, name in reversed(list(enumerate(header)))}
@@ -150,8 +152,9 @@ def located(folder: Path, audio: str) -> str:
 
     A full path into the corpus folder is made relative to it.
     """
-    for root in (folder.absolute(), folder.resolve()):
-        audio = audio.removeprefix(f"{root}/")
+    if audio.startswith("/"):
+        for root in (folder.absolute(), folder.resolve()):
+            audio = audio.removeprefix(f"{root}/")
     names = [audio, *(f"{inside}/{audio}" for inside in AUDIO_FOLDERS)]
     return next((name for name in names if audio and _exists(folder / name)), audio)
 
