@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import importlib
 import logging
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sotaque import jobs, seal, stages
+from sotaque import files, jobs, seal, stages
 from sotaque import settings as settings_module
 from sotaque.errors import SettingsError, SotaqueError
 from sotaque.jobs import Job
@@ -23,6 +23,18 @@ from sotaque.training import tracking
 
 log = logging.getLogger("sotaque")
 
+# What a disk or a system says that is no fault of ours, and the way out; numpy names no number.
+STORAGE = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk, within your quota",
+    errno.EFBIG: "permit larger files (ulimit -f)",
+    errno.EMFILE: "permit more open files (ulimit -n)",
+    errno.EIO: "see whether the disk is failing",
+    errno.EROFS: "mount the disk so that it may be written",
+    errno.EACCES: "give yourself the right to it",
+    errno.EPERM: "give yourself the right to it",
+    None: "make room on the disk",
+}
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
     "export": ("sotaque.data.export", "write the finished corpus as other programs read it"),
@@ -52,6 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
     except SotaqueError as error:
         print(f"sotaque {options.word}: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        where, told = error.filename or "a file", error.strerror or error
+        print(f"sotaque {options.word}: {where}: {told}; {STORAGE[error.errno]}, then run the same command "
+              "again", file=sys.stderr)  # fmt: skip
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -120,20 +139,13 @@ def run(job: Job, settings: Settings) -> None:
             return
         job.seal.unlink(missing_ok=True)
         for out in job.outs:
-            _clear(out)
+            files.remove(out)
         stage = importlib.import_module(job.stage.module)
         with tracking.stage(job, settings) as metrics:
             metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
             seal.close(job, want)
             if hasattr(stage, "sealed"):  # what a stage keeps for the case that it is killed may go now
                 stage.sealed(settings, **job.reads, **job.fan, out=job.out)
-
-
-def _clear(out: Path) -> None:
-    if out.is_dir():
-        shutil.rmtree(out)
-    else:
-        out.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
