@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import fcntl
 import json
 import multiprocessing
@@ -124,6 +125,7 @@ def _serve(
 ) -> None:
     """In the worker: answer every item, then end; end at once when the parent does."""
     receiving.close()
+    faulthandler.disable()  # a crash becomes a ClipError
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in (signal.SIGTERM, signal.SIGPROF):
         signal.signal(name, signal.SIG_DFL)

@@ -56,9 +56,9 @@ def cleaned(raw: str, language: str, where: str) -> str:
         raise ClipError("no-transcript", f"{where}: nothing to say in {raw[:_SHOWN]!r}")
     if len(transcript) > MAX_CHARACTERS:
         raise ClipError("text-too-long", f"{where}: {len(transcript)} characters, at most {MAX_CHARACTERS}")
+    check_encoding(raw, where)
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in transcript):
         raise ClipError("control-characters", f"{where}: {transcript[:_SHOWN]!r} holds control characters")
-    check_encoding(raw, where)
     check_script(transcript, language, where)
     return transcript
 
