@@ -13,9 +13,9 @@ from pathlib import Path
 
 from sotaque import files
 
-NAMES = ("demo", "accents", "graph")
+NAMES = ("demo", "accents", "graph", "train", "generate")
 README = Path("README.md")
-PACKAGES = ("torch", "transformers", "snac", "snakemake", "dvc")
+PACKAGES = ("torch", "transformers", "peft", "snac", "snakemake", "dvc")
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,286 @@
+"""Training: our loop against transformers' Trainer with peft, on the same clips, network, adapter and steps.
+
+The Trainer is set up as public notebooks do it: a collator that pads to a multiple of 8 with label -100,
+batches in random order, all logits. Both learn from one epoch of the demonstration's tokens, each in a
+process of its own, by turns. Networks: the micro base; a Llama of 60 M random weights with the vocabulary of
+Orpheus; and where there is a card, one of Orpheus' size. Useful tokens are labels: audio and the two ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SYSTEMS = ("trainer", "ours")
+MODEL = "micro"  # whose tokens, adapter and settings all networks take
+PEER = "transformers Trainer + peft"
+TURNS = {"micro": 3, "llama-60m": 1, "llama-3b": 1}
+STEPS = {"micro": None, "llama-60m": 12, "llama-3b": 60}  # None: the whole epoch
+CARD_CLIPS = 16
+VOCABULARY = 156_940
+SHAPES = {
+    "llama-60m": {
+        "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 20, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 64,
+    },
+    "llama-3b": {
+        "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 24,
+        "num_key_value_heads": 8, "head_dim": 128,
+    },
+}  # fmt: skip
+NO_CARD = "none here, so nothing was measured on one"
+PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "4090": 165e12}  # dense, bfloat16
+
+
+def run() -> dict:
+    """Figures of each network and system, and the Trainer's seconds for a useful token over ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "sotaque"
+        prepare(clone)
+        figures = {network: by_turns(clone, network) for network in networks()}
+    return {
+        "networks": figures,
+        "ratio": {PEER: ratio(figures["micro"])},
+        "ratio_of_networks": {network: ratio(found) for network, found in figures.items()},
+        "gpu": card(),
+    }
+
+
+def networks() -> list[str]:
+    """The one of Orpheus' size needs a card."""
+    return [name for name in TURNS if name != "llama-3b" or card() != NO_CARD]
+
+
+def card() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else NO_CARD
+
+
+def prepare(clone: Path) -> None:
+    """A clean clone in which everything before training is done."""
+    subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "rules", "reason", "host"]
+    subprocess.run(
+        [*command, "--until", "tokenize", "split", "fetch"], cwd=clone, env=here(clone), check=True
+    )
+
+
+def here(clone: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{clone / 'src'}:{Path.cwd()}"}
+
+
+def by_turns(clone: Path, network: str) -> dict[str, dict]:
+    """The median turn of each system, by useful tokens a second."""
+    if network in SHAPES:
+        alone(clone, "bench.train", "make", network)
+    turns = [
+        {system: alone(clone, "bench.train", system, network) for system in SYSTEMS}
+        for _ in range(TURNS[network])
+    ]
+    return {
+        system: sorted((turn[system] for turn in turns), key=lambda found: found["tokens_per_s"])[
+            len(turns) // 2
+        ]
+        for system in SYSTEMS
+    }
+
+
+def alone(clone: Path, *arguments: str) -> dict:
+    """What `python -m MODULE ARGUMENTS` says last, in the clone and in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", *arguments]
+    said = subprocess.run(command, cwd=clone, env=here(clone), check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(said.stdout.splitlines()[-1])
+
+
+def ratio(found: dict[str, dict]) -> float:
+    return round(found["ours"]["tokens_per_s"] / found["trainer"]["tokens_per_s"], 2)
+
+
+def make(network: str) -> None:
+    """models/<network>/base with random weights, the micro base's tokenizer and codec."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    base, micro = Path("models") / network / "base", Path("models", MODEL, "base").resolve()
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=VOCABULARY, tie_word_embeddings=True, **SHAPES[network])
+    torch.set_default_dtype(torch.bfloat16)
+    LlamaForCausalLM(config).save_pretrained(base / "network")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (base / "network" / name).symlink_to(micro / "network" / name)
+    (base / "codec").symlink_to(micro / "codec")
+
+
+def measure(system: str, network: str) -> dict:
+    """Train in this process: validation loss before and after, useful tokens, seconds, memory."""
+    import torch
+
+    from sotaque.training import train as loop
+
+    trainer = build(network)
+    steps = STEPS[network] or trainer.plan.steps
+    trainer.plan.steps = steps
+    before, memory = loop.validate(trainer), peak_bytes()
+    started = time.perf_counter()
+    tokens, positions = (ours if system == "ours" else theirs)(trainer, steps)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    found = {
+        "tokens_per_s": round(tokens / seconds, 1),
+        "seconds": round(seconds, 2),
+        "steps": steps,
+        "val_nats_before": round(before, 4),
+        "val_nats_after": round(after := loop.validate(trainer), 4),
+        "nats_per_s": round((before - after) / seconds, 5),
+        "peak_mb": round(peak_bytes() / 1e6),
+        "peak_mb_of_training": round((peak_bytes() - memory) / 1e6),
+        "precision": str(trainer.dtype).removeprefix("torch."),
+        "positions_per_useful_token": round(positions / tokens, 3),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        found["positions_per_s"] = round(positions / seconds)
+        found["mfu"] = mfu(trainer.network, positions, tokens, seconds)
+    return found
+
+
+def build(network: str):
+    """Our Trainer over the demonstration's clips, one epoch; the peer takes its network and its clips."""
+    import torch
+
+    from sotaque import backends, device, manifest, model_spec, settings
+    from sotaque.data.tokenize import Tokens
+    from sotaque.training.batching import Samples
+    from sotaque.training.train import Trainer
+
+    chosen = dataclasses.replace(settings.read(Path("params.yaml")), epochs=1)
+    how = chosen.train
+    if torch.cuda.is_available():
+        how = dataclasses.replace(how, batch_clips=CARD_CLIPS, packing=True)
+    chosen = dataclasses.replace(chosen, train=how)
+    base = Path("models") / network / "base"
+    backend = backends.load("orpheus", base, device.prepare(how.threads))
+    tokens = Tokens(Path("data/tokens", MODEL), manifest.shard_names(chosen.shards), base)
+    parts = [
+        Samples(backend, tokens, manifest.read(Path(f"data/splits/{part}.jsonl")), part, how.max_tokens, True)
+        for part in ("train", "val")
+    ]
+    return Trainer.build(chosen, model_spec.read(MODEL), backend, *parts)
+
+
+def ours(trainer, steps: int) -> tuple[int, int]:
+    """(useful tokens, positions computed)."""
+    from sotaque.training import train as loop
+
+    how = trainer.settings.train
+    tokens = positions = 0
+    for step in range(1, steps + 1):
+        batches = trainer.plan.batches(step)
+        rate = loop.learning_rate(step, steps, trainer.settings.lr, how.warmup_share)
+        tokens += loop.take_step(trainer, batches, step, rate)[1]
+        for batch in batches:
+            longest = math.ceil(max(trainer.train.lengths[batch]) / 8) * 8
+            positions += int(sum(trainer.train.lengths[batch])) if how.packing else longest * len(batch)
+    return tokens, positions
+
+
+def theirs(trainer, steps: int) -> tuple[int, int]:
+    """(useful tokens, positions computed) of transformers' Trainer over the same network."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    how, counted = trainer.settings.train, [0, 0]
+
+    def collate(items: list[dict]) -> dict[str, torch.Tensor]:
+        width = -(-max(len(item["input_ids"]) for item in items) // 8) * 8
+        fills = {"input_ids": trainer.backend.layout.pad, "labels": -100, "attention_mask": 0}
+        rows = {
+            name: torch.tensor([[*item[name], *[fill] * (width - len(item[name]))] for item in items])
+            for name, fill in fills.items()
+        }
+        counted[0] += int((rows["labels"][:, 1:] != -100).sum())
+        counted[1] += rows["labels"].numel()
+        return rows
+
+    examples = [trainer.train[i] for i in range(len(trainer.train))]
+    clips = [
+        {"input_ids": e.input_ids, "labels": e.labels, "attention_mask": [1] * len(e.labels)}
+        for e in examples
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=how.batch_clips,
+            max_steps=steps,
+            learning_rate=trainer.settings.lr,
+            lr_scheduler_type="linear",
+            warmup_steps=math.ceil(how.warmup_share * steps),
+            weight_decay=how.weight_decay,
+            max_grad_norm=how.clip_norm,
+            optim="adamw_torch",
+            bf16=trainer.dtype == torch.bfloat16,
+            use_cpu=not torch.cuda.is_available(),
+            seed=trainer.settings.seed,
+            logging_strategy="no",
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            remove_unused_columns=False,
+        )
+        Trainer(trainer.network, arguments, train_dataset=clips, data_collator=collate).train()
+    return counted[0], counted[1]
+
+
+def peak_bytes() -> int:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def mfu(network, positions: int, tokens: int, seconds: float) -> float | None:
+    """Share of the card's peak: 4 operations a frozen weight and position (forward, and the gradient of the
+    input), 6 a learnt one; of the output layer at labels only."""
+    import torch
+
+    name = torch.cuda.get_device_name()
+    peak = next((flops for card, flops in PEAK_FLOPS.items() if card in name), None)
+    learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    head = network.get_base_model().lm_head.weight.numel()
+    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad) - head
+    done = positions * (4 * frozen + 6 * learnt) + tokens * 4 * head
+    return round(done / seconds / peak, 3) if peak else None
+
+
+def table(figures: dict) -> str:
+    lines = [
+        "| network | system | useful tokens/s | peak memory, MB | nats a second | nats after |",
+        "|---" * 6 + "|",
+    ]
+    for network, systems in figures["networks"].items():
+        for system, found in systems.items():
+            name = PEER if system == "trainer" else "sotaque"
+            numbers = f"{found['tokens_per_s']:.0f} | {found['peak_mb']} | {found['nats_per_s']:.4f}"
+            lines.append(f"| {network} | {name} | {numbers} | {found['val_nats_after']:.3f} |")
+    times = ", ".join(f"{value:.1f} on {network}" for network, value in figures["ratio_of_networks"].items())
+    card = figures["gpu"]
+    return "\n".join([*lines, "", f"Times as fast as the Trainer: {times}. GPU: {card}."])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "make":
+        make(sys.argv[2])
+        print("{}")
+    else:
+        print(json.dumps(measure(*sys.argv[1:3])))
