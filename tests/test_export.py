@@ -14,7 +14,8 @@ import pytest
 import corpora
 import tiny
 from sotaque import __main__, audio, manifest
-from sotaque.data import export, ingest, layouts, normalize, split
+from sotaque.data import export, ingest, layouts, normalize
+from sotaque.data.split import PARTS
 from sotaque.data.tokenize import Tokens
 from sotaque.errors import InputError
 from sotaque.manifest import Reject
@@ -42,7 +43,11 @@ def finished(tmp_path_factory):
                 SETTINGS, model=models / "micro.yaml", manifest=Path("data/manifest"), shard=shard,
                 out=Path("data/wav") / shard,
             )  # fmt: skip
-        split.run(SETTINGS, wav=Path("data/wav"), out=Path("data/splits"))
+        made = [u for s in ("00", "01") for u in manifest.read(Path(f"data/wav/{s}/manifest.jsonl"))]
+        first = next(u for u in made if u.part == "train")
+        for part in PARTS:
+            members = [replace(u, part="val") if u is first else u for u in made]
+            manifest.write(Path(f"data/splits/{part}.jsonl"), [u for u in members if u.part == part])
     return folder
 
 
@@ -55,7 +60,7 @@ def work(finished, tmp_path, monkeypatch):
 
 
 def exported():
-    return [u for part in split.PARTS for u in manifest.read(Path(f"data/splits/{part}.jsonl"))]
+    return [u for part in PARTS for u in manifest.read(Path(f"data/splits/{part}.jsonl"))]
 
 
 def read_back(layout: str, wanted: Settings = SETTINGS):
@@ -135,7 +140,7 @@ def test_a_clip_that_is_gone_or_strange_files_stop_it_and_are_left_alone(work):
     mine.unlink()
     rest = manifest.read(Path("data/splits/train.jsonl"))[1:]
     manifest.write(Path("data/splits/train.jsonl"), rest)
-    with pytest.raises(InputError, match=r"such as wavs/.*remove the folder, or name another with --out"):
+    with pytest.raises(InputError, match=r"such as wavs/.*take them away, or name another folder with --out"):
         export.run(SETTINGS, to="ljspeech", out=Path("there"))
 
 

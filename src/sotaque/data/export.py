@@ -156,7 +156,7 @@ def check_alone(out: Path, plan: Plan) -> None:
         shown = ", ".join(others[:_SHOWN])
         raise InputError(
             f"{out}: {len(others)} files there are not of this export, such as {shown}; "
-            "remove the folder, or name another with --out"
+            "take them away, or name another folder with --out"
         )
     for path in left_over:
         path.unlink()
