@@ -24,6 +24,7 @@ include: "workflow/rules/evaluation.smk"
 rule all:
     default_target: True
     input:
+        "results/corpus.seal.json",
         f"results/{SETTINGS.model}/report.seal.json",
         f"results/{SETTINGS.model}/report.html",
         f"results/{SETTINGS.model}/metrics.json",

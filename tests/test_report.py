@@ -107,6 +107,7 @@ def tree(workplace):
 def run(settings: Settings = Settings(), out: str = "results/micro"):  # noqa: B008 - frozen
     figures = report.run(
         settings, model=Path("workflow/models/micro.yaml"), manifest=Path("data/manifest"),
+        quality=Path("data/quality"),
         splits=Path("data/splits"), base=spoken.BASE, lora=Path("models/micro/lora"),
         selected=Path("models/micro/selected.json"), results=Path("results/micro"), out=Path(out),
     )  # fmt: skip
@@ -220,10 +221,13 @@ def test_curves_for_dvc(tree):
     assert chosen[1]["similarity"] == ""
 
 
-def test_rejects_of_both_stages_are_counted(tree):
+def test_rejects_of_all_stages_are_counted(tree):
+    noisy = Reject("x4", "x4.wav", "quality", "noisy", "its snr_db is 2")
+    manifest.write(Path("data/quality/rejects.jsonl"), [noisy])
     text = " ".join(" ".join(Reader(run()[2]).text).split())
     assert "truncated 2 x1: says" in text
     assert "too-short 1 x3: 0.1 s" in text
+    assert "noisy 1 x4: its snr_db is 2" in text
 
 
 def test_missing_pieces_are_named(tree):

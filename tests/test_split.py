@@ -1,14 +1,13 @@
 """split: places follow from the hash alone, nothing leaks, the corpus' own parts win."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from sotaque import manifest
 from sotaque.data import split
 from sotaque.errors import InputError
-from sotaque.manifest import Utterance
+from sotaque.manifest import Reject, Utterance
 from sotaque.settings import Settings, Split
 
 WANTED = Split(val_share=0.2, test_share=0.2)
@@ -143,13 +142,17 @@ def test_the_stage_reads_every_shard_and_counts(tmp_path):
     for shard in manifest.shard_names(3):
         mine = [u for u in clips(100) if manifest.shard_of(u.id, 3) == shard]
         manifest.write(tmp_path / "wav" / shard / "manifest.jsonl", mine)
-    metrics = split.run(settings, wav=tmp_path / "wav", out=tmp_path / "splits")
+    dropped = [Reject(f"c{n:04d}", "", "quality", "noisy", "") for n in (3, 50)]
+    manifest.write(tmp_path / "quality/rejects.jsonl", dropped)
+    metrics = split.run(settings, wav=tmp_path / "wav", quality=tmp_path / "quality", out=tmp_path / "splits")
     read = {name: manifest.read(tmp_path / f"splits/{name}.jsonl") for name in split.PARTS}
     assert {f"{name}_clips": len(rows) for name, rows in read.items()}.items() <= metrics.items()
-    assert sum(map(len, read.values())) == 100
-    assert sum(metrics[f"{name}_hours"] for name in split.PARTS) == pytest.approx(0.1)
+    kept = {u.id for rows in read.values() for u in rows}
+    assert kept == {u.id for u in clips(100)} - {"c0003", "c0050"}
+    assert sum(metrics[f"{name}_hours"] for name in split.PARTS) == pytest.approx(0.098)
 
 
 def test_a_missing_shard_is_named(tmp_path):
+    manifest.write(tmp_path / "quality/rejects.jsonl", [])
     with pytest.raises(InputError, match=r"00/manifest\.jsonl"):
-        split.run(Settings(), wav=Path(tmp_path), out=tmp_path / "splits")
+        split.run(Settings(), wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits")

@@ -23,8 +23,9 @@ MODELS = Path("workflow/models")
 
 # In the order in which `auto` asks, the most particular first; each is a file of data/layouts/.
 Code = Literal[
-    "short", "long", "quiet", "held-back", "clipped", "dc-offset", "narrow-band", "noisy", "silence",
-    "speaking-rate", "unknown-characters", "mistranscribed", "codec-loss", "duplicate-audio", "duplicate-text",
+    "short", "long", "quiet", "held-back", "clipped", "dc-offset", "narrow-band", "noisy",
+    "silence", "speaking-rate", "unknown-characters", "mistranscribed", "codec-loss",
+    "duplicate-audio", "duplicate-text",
 ]  # fmt: skip
 Layout = Literal[
     "auto",

@@ -57,6 +57,7 @@ HEARING = (
 MODEL = "workflow/models/{model}.yaml"
 BASE = "models/{model}/base"
 SPLITS = "data/splits"
+CLIPS = tuple(f"data/measures/{name}.py" for name in ("row", "table", "relative", "limits"))
 
 STAGES = {
     stage.word: stage
@@ -111,16 +112,6 @@ STAGES = {
             fan=("shard",),
         ),
         Stage(
-            "split",
-            "divide the utterances into train, val and test without leaks",
-            module="sotaque.data.split",
-            params=("seed", "shards", "split"),
-            code=("data/split.py", "manifest.py", "text.py"),
-            reads={"wav": "data/wav"},
-            after=("normalize",),
-            out=SPLITS,
-        ),
-        Stage(
             "fetch",
             "bring the base model, codec and ASR here and check them",
             module="sotaque.fetch",
@@ -130,6 +121,72 @@ STAGES = {
             reads={"model": MODEL},
             after=(),
             out=BASE,
+        ),
+        Stage(
+            "measure",
+            "measure the clips of one shard: level, clipping, band, noise, silence, rate of speech",
+            module="sotaque.data.measure",
+            params=("measure",),
+            spec=("backend",),
+            code=(
+                "data/measure.py",
+                *(f"data/measures/{name}.py" for name in ("row", "signal", "characters", "codec")),
+                *(f"evaluation/{name}.py" for name in ("context", "recognizer", "wer", "bootstrap")),
+                "vad.py",
+                "text.py",
+                *SPEECH,
+            ),
+            reads={"model": MODEL, "manifest": "data/manifest", "wav": "data/wav/{shard}", "base": BASE},
+            after=("normalize", "fetch"),
+            out="data/measures/{shard}",
+            parts=(".jsonl",),
+            fan=("shard",),
+        ),
+        Stage(
+            "quality",
+            "drop the clips that quality.drop asks for, each with its reason",
+            module="sotaque.data.quality",
+            params=("shards", "quality.drop", "quality.max_dropped_share"),
+            code=("data/quality.py", *CLIPS, "rejects.py", "manifest.py"),
+            reads={"measures": "data/measures", "wav": "data/wav"},
+            after=("measure",),
+            out="data/quality",
+        ),
+        Stage(
+            "survey",
+            "show the corpus on one page: totals, measures, flags, rejects, the worst clips",
+            module="sotaque.data.survey",
+            params=("shards", "ingest", "quality", "survey"),
+            code=(
+                "data/survey.py",
+                "data/page",
+                "page",
+                *CLIPS,
+                "data/measures/characters.py",
+                "rejects.py",
+                "audio.py",
+                "manifest.py",
+            ),
+            reads={
+                "manifest": "data/manifest",
+                "wav": "data/wav",
+                "measures": "data/measures",
+                "quality": "data/quality",
+                "base": BASE,
+            },
+            after=("ingest", "normalize", "fetch", "measure", "quality"),
+            out="results/corpus",
+            parts=(".html", ".jsonl"),
+        ),
+        Stage(
+            "split",
+            "divide the utterances into train, val and test without leaks",
+            module="sotaque.data.split",
+            params=("seed", "shards", "split"),
+            code=("data/split.py", "manifest.py", "text.py"),
+            reads={"wav": "data/wav", "quality": "data/quality"},
+            after=("normalize", "quality"),
+            out=SPLITS,
         ),
         Stage(
             "tokenize",
@@ -238,6 +295,7 @@ STAGES = {
                 "evaluation/recognizer.py",
                 "evaluation/wer.py",
                 "evaluation/bootstrap.py",
+                "rejects.py",
                 "text.py",
                 "audio.py",
                 "manifest.py",
@@ -246,13 +304,14 @@ STAGES = {
             reads={
                 "model": MODEL,
                 "manifest": "data/manifest",
+                "quality": "data/quality",
                 "splits": SPLITS,
                 "base": BASE,
                 "lora": "models/{model}/lora",
                 "selected": "models/{model}/selected.json",
                 "results": "results/{model}",
             },
-            after=("ingest", "split", "fetch", "train", "select", "synthesize", "evaluate"),
+            after=("ingest", "quality", "split", "fetch", "train", "select", "synthesize", "evaluate"),
             out="results/{model}",
             parts=(
                 "/report.html",

@@ -1,7 +1,8 @@
 # Corpus to tokens.
 #
 # in   data/raw/<corpus>/, models/<model>/base/
-# out  data/manifest/, data/wav/<shard>/, data/splits/, data/tokens/<model>/<shard>.{npy,jsonl}
+# out  data/manifest/, data/wav/<shard>/, data/measures/<shard>.jsonl, data/quality/, data/splits/,
+#      data/tokens/<model>/<shard>.{npy,jsonl}, results/corpus.{html,jsonl}
 
 
 rule corpus:
@@ -69,11 +70,95 @@ rule normalize:
         """
 
 
+rule measure:
+    """Measure the clips of shard {wildcards.shard}: level, clipping, band, noise, silence, rate."""
+    input:
+        ".stamps/measure.json",
+        "data/wav/{shard}/seal.json",
+        f"models/{SETTINGS.model}/base/seal.json",
+    output:
+        "data/measures/{shard}.seal.json",
+    log:
+        "logs/measure-{shard}.log",
+    resources:
+        gpu=GPU if SETTINGS.measure.asr or SETTINGS.measure.codec else 0,
+    params:
+        settings=PARAMS,
+        model=SETTINGS.model,
+    shell:
+        """
+        sotaque measure \
+            --params {params.settings:q} \
+            --shard {wildcards.shard} \
+            --model workflow/models/{params.model}.yaml \
+            --manifest data/manifest \
+            --wav data/wav/{wildcards.shard} \
+            --base models/{params.model}/base \
+            --out data/measures/{wildcards.shard} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule quality:
+    """Drop the clips that quality.drop asks for, each with its reason."""
+    input:
+        ".stamps/quality.json",
+        expand("data/measures/{shard}.seal.json", shard=SHARDS),
+    output:
+        "data/quality/seal.json",
+    log:
+        "logs/quality.log",
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque quality \
+            --params {params.settings:q} \
+            --measures data/measures \
+            --wav data/wav \
+            --out data/quality \
+            2>&1 | tee {log:q}
+        """
+
+
+rule survey:
+    """Show the corpus on one page: totals, measures, flags, rejects, the worst clips to listen to."""
+    input:
+        ".stamps/survey.json",
+        "data/manifest/seal.json",
+        expand("data/wav/{shard}/seal.json", shard=SHARDS),
+        f"models/{SETTINGS.model}/base/seal.json",
+        expand("data/measures/{shard}.seal.json", shard=SHARDS),
+        "data/quality/seal.json",
+    output:
+        "results/corpus.seal.json",
+        report("results/corpus.html", category="Corpus", caption="../report/corpus.rst"),
+        "results/corpus.jsonl",
+    log:
+        "logs/survey.log",
+    params:
+        settings=PARAMS,
+        model=SETTINGS.model,
+    shell:
+        """
+        sotaque survey \
+            --params {params.settings:q} \
+            --manifest data/manifest \
+            --wav data/wav \
+            --measures data/measures \
+            --quality data/quality \
+            --base models/{params.model}/base \
+            --out results/corpus \
+            2>&1 | tee {log:q}
+        """
+
+
 rule split:
     """Divide the utterances into train, val and test; no text or speaker stands in two of them."""
     input:
         ".stamps/split.json",
         expand("data/wav/{shard}/seal.json", shard=SHARDS),
+        "data/quality/seal.json",
     output:
         "data/splits/seal.json",
     log:
@@ -85,6 +170,7 @@ rule split:
         sotaque split \
             --params {params.settings:q} \
             --wav data/wav \
+            --quality data/quality \
             --out data/splits \
             2>&1 | tee {log:q}
         """

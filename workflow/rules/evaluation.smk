@@ -73,6 +73,7 @@ rule report:
     input:
         ".stamps/report.json",
         "data/manifest/seal.json",
+        "data/quality/seal.json",
         "data/splits/seal.json",
         "models/{model}/base/seal.json",
         "models/{model}/lora/seal.json",
@@ -108,6 +109,7 @@ rule report:
             --params {params.settings:q} \
             --model workflow/models/{wildcards.model}.yaml \
             --manifest data/manifest \
+            --quality data/quality \
             --splits data/splits \
             --base models/{wildcards.model}/base \
             --lora models/{wildcards.model}/lora \

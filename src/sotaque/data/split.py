@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sotaque import manifest
 from sotaque.errors import InputError
-from sotaque.manifest import Utterance
+from sotaque.manifest import Reject, Utterance
 from sotaque.settings import Settings, Split
 from sotaque.text import normalize_for_wer
 
@@ -25,15 +25,17 @@ PARTS = ("train", "val", "test")
 _NAMED = 5
 
 
-def run(settings: Settings, *, wav: Path, out: Path) -> dict[str, float]:
-    """Write out/{train,val,test}.jsonl; every clip's `part` is then the one it is in.
+def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str, float]:
+    """Write out/{train,val,test}.jsonl, without what quality dropped; `part` is then where a clip is.
 
     Raises InputError for an empty part, and where the corpus itself puts one text in two parts.
     """
+    dropped = {reject.id for reject in manifest.read(quality / "rejects.jsonl", Reject)}
     utterances = [
         utterance
         for shard in manifest.shard_names(settings.shards)
         for utterance in manifest.read(wav / shard / "manifest.jsonl")
+        if utterance.id not in dropped
     ]
     parts = divide(utterances, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)

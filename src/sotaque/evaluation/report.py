@@ -22,8 +22,8 @@ TARGETS = ("wer", "mos", "similarity", "rtf")
 
 
 def run(
-    settings: Settings, *, model: Path, manifest: Path, splits: Path, base: Path, lora: Path, selected: Path,
-    results: Path, out: Path,
+    settings: Settings, *, model: Path, manifest: Path, quality: Path, splits: Path, base: Path, lora: Path,
+    selected: Path, results: Path, out: Path,
 ) -> dict[str, float]:  # fmt: skip
     """Write report.html, metrics.json, headline.json, plots/{loss,selection}.csv; returns the headline."""
     found = read_results(results)
@@ -35,7 +35,8 @@ def run(
     files.write_text(out / "plots/selection.csv", curves.to_csv(curves.Candidate, selection.candidates))
     page = render.Page(
         settings=settings, spec=model_spec.read(model.stem), metrics=metrics, results=found,
-        wav=results / "wav", manifest=manifest, splits=splits, losses=losses, selection=selection,
+        wav=results / "wav", manifest=manifest, quality=quality, splits=splits, losses=losses,
+        selection=selection,
     )  # fmt: skip
     files.write_text(out / "report.html", page.html())
     return headline(metrics)

@@ -1,16 +1,19 @@
-"""Line charts as inline SVG, coloured by the page's style sheet."""
+"""Line charts and histograms as inline SVG, coloured by the page's style sheet."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 16, 48
 MOST_POINTS = 200
+LOWEST_BAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,40 @@ def line_chart(
         [frame.axes(x_label, y_label), *(frame.level(v) for v in levels), *(frame.line(s) for s in series)]
     )
     legend = Markup("").join(_legend(s.label, s.style, "") for s in series if s.points)
-    legend += Markup("").join(_legend(v.label, v.style, " level") for v in levels)
+    return _figure(title, body, legend + _legends(levels))
+
+
+def histogram(
+    title: str,
+    x_label: str,
+    values: np.ndarray,
+    bins: int,
+    levels: Sequence[Level] = (),
+    y_label: str = "clips",
+) -> Markup:
+    """How many of the finite values (N,), of which two differ, fall into each of equal bins.
+
+    A bin that is not empty can be seen, however few are in it. Levels far from all values are told in the
+    legend, not drawn.
+    """
+    counts, edges = np.histogram(values, bins)
+    span = edges[-1] - edges[0]
+    near = [v for v in levels if edges[0] - span / 2 <= v.x <= edges[-1] + span / 2]
+    xs = [edges[0], edges[-1], *(level.x for level in near)]
+    frame = _Frame(ticks(min(xs), max(xs)), ticks(0, int(counts.max())))
+    bars = Markup("").join(
+        frame.bar(*ends, int(n)) for ends, n in zip(itertools.pairwise(edges), counts, strict=True) if n
+    )
+    body = frame.axes(x_label, y_label) + bars + Markup("").join(frame.level(v) for v in near)
+    far = Markup("").join(Markup("<li>{}, far off</li>").format(v.label) for v in levels if v not in near)
+    return _figure(title, body, _legends(near) + far)
+
+
+def _legends(levels: Sequence[Level]) -> Markup:
+    return Markup("").join(_legend(v.label, v.style, " level") for v in levels)
+
+
+def _figure(title: str, body: Markup, legend: Markup) -> Markup:
     return Markup(
         '<figure class="chart"><figcaption>{0}</figcaption>'
         '<svg viewBox="0 0 {1} {2}" role="img" aria-label="{0}">{3}</svg><ul class="legend">{4}</ul></figure>'
@@ -115,6 +151,12 @@ class _Frame:
             ends = self.x(level.x), self.x(level.x), TOP, HEIGHT - BOTTOM
         template = '<line class="s{} level" x1="{}" x2="{}" y1="{}" y2="{}"/>'
         return Markup(template).format(level.style, *ends)  # noqa: S704 - a constant template
+
+    def bar(self, low: float, high: float, count: int) -> Markup:
+        left, right, bottom = self.x(low), self.x(high), self.y(0)
+        height = max(LOWEST_BAR, bottom - self.y(count))
+        template = '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+        return Markup(template).format(left, bottom - height, right - left, height)  # noqa: S704 - a constant
 
     def line(self, series: Series) -> Markup:
         points = thinned(series.points)

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting and shortening of the table of clips; without this script the page shows all of them, worst first.
+// Sorting and shortening of the table of clips; without this script the page shows all of them, the worst first.
 (() => {
   const body = document.querySelector("table.clips tbody");
   if (!body) return;
@@ -35,7 +35,7 @@
   headers.forEach((header) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.title = header.dataset.sort === "text" ? "Sort by text" : "Sort by WER";
+    button.title = header.dataset.title;
     button.append(...header.childNodes);
     header.append(button);
     button.addEventListener("click", () => {
@@ -46,10 +46,16 @@
     });
   });
   sort.addEventListener("change", () => {
-    descending = sort.value.endsWith("-wer");
+    descending = sort.selectedOptions[0].dataset.order === "descending";
     draw();
   });
   show.addEventListener("change", draw);
+  document.querySelectorAll('a[href^="#clip-"]').forEach((link) => {
+    link.addEventListener("click", () => {
+      show.value = "";
+      draw();
+    });
+  });
   document.querySelector(".tools").hidden = false;
   if (rows.length <= 10) show.value = "";
   window.addEventListener("beforeprint", () => rows.forEach(({ row }) => { row.hidden = false; }));

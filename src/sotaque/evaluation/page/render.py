@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sotaque import manifest as manifests
+from sotaque import rejects
 from sotaque.evaluation.curves import Loss, Selection
 from sotaque.evaluation.page import clips, words
 from sotaque.manifest import Reject, Utterance
@@ -36,6 +36,7 @@ class Page:
     results: dict[str, dict[str, Any]]
     wav: Path
     manifest: Path
+    quality: Path
     splits: Path
     losses: Sequence[Loss]
     selection: Selection
@@ -61,9 +62,15 @@ class Page:
             "charts": self._charts(),
             "selection": self.selection,
             "parts": [_part(name, utterances) for name, utterances in parts.items()],
-            "rejects": _rejects(self.manifest, recordings, self.settings.shards),
+            "rejects": rejects.by_code(self._rejects(recordings)),
             "method": words.method(self.settings, self.spec, self.results["tuned"]),
         }
+
+    def _rejects(self, wav: Path) -> list[Reject]:
+        """Clips rejected by ingest, by normalize and by quality."""
+        folders = [self.manifest, *(wav / shard for shard in manifests.shard_names(self.settings.shards))]
+        paths = [folder / "rejects.jsonl" for folder in (*folders, self.quality)]
+        return [reject for path in paths if path.exists() for reject in manifests.read(path, Reject)]
 
     def _verdicts(self) -> dict[str, Any]:
         systems = self.metrics["systems"]
@@ -133,16 +140,3 @@ def _part(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:
         "speakers": len({u.speaker for u in utterances}),
         "languages": ", ".join(sorted({u.language for u in utterances})),
     }
-
-
-def _rejects(manifest: Path, wav: Path, shards: int) -> list[dict[str, Any]]:
-    """Clips rejected by ingest and by normalize, by code, the most frequent first."""
-    paths = [manifest / "rejects.jsonl"]
-    paths += [wav / shard / "rejects.jsonl" for shard in manifests.shard_names(shards)]
-    rejects = [reject for path in paths if path.exists() for reject in manifests.read(path, Reject)]
-    counts = Counter(reject.code for reject in rejects)
-    examples = {reject.code: f"{reject.id}: {reject.reason}" for reject in reversed(rejects)}
-    return [
-        {"code": code, "clips": count, "example": examples[code]}
-        for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    ]
