@@ -1,6 +1,7 @@
 """Shards of tokens: every clip in the index, the array readable where it lies, bytes the same each time."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sotaque import audio, backends, manifest
 from sotaque.data import tokenize
 from sotaque.data.tokenize import TokenRow, Tokens
 from sotaque.errors import InputError, IntegrityError
+from sotaque.manifest import Utterance
 
 BASE, SHARDS = Path("models/tiny/base"), ("00", "01")
 
@@ -124,3 +126,32 @@ def test_an_index_without_its_array_is_refused(settings):
 def test_a_clip_that_was_never_tokenized_is_named(settings):
     with pytest.raises(InputError, match="stranger stands in the splits"):
         Tokens(Path("data/tokens/tiny"), SHARDS, BASE).codes("stranger")
+
+
+def test_the_next_batch_is_read_while_this_one_is_encoded():
+    asked, second = [], threading.Event()
+
+    def read(number):
+        asked.append(number)
+        if number == 1:
+            second.set()
+        return number
+
+    seen = []
+    for number in tokenize.read_ahead(read, range(6)):
+        assert number > 0 or second.wait(10)
+        assert max(asked) <= number + 1
+        seen.append(number)
+    assert seen == list(range(6))
+
+
+def test_a_fault_while_reading_ahead_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        list(tokenize.read_ahead(lambda number: 1 / number, [1, 0, 1]))
+
+
+def test_a_batch_holds_so_many_seconds_or_one_clip():
+    durations = [0.5, 3.0, 1.0, 0.7, 1.0, 9.0, 0.2]
+    made = [Utterance(f"c{n}", "", "", "ana", "pt", duration_s=d) for n, d in enumerate(durations)]
+    lengths = [[u.duration_s for u in batch] for batch in tokenize.batches(made, 2.5)]
+    assert lengths == [[0.2, 0.5, 0.7, 1.0], [1.0], [3.0], [9.0]]

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from sotaque import audio, files, manifest, model_spec
 from sotaque.errors import ClipError, InputError, IntegrityError
 from sotaque.manifest import Utterance
+from sotaque.progress import counter
 from sotaque.settings import Settings
 
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 log = logging.getLogger("sotaque")
 
 
@@ -45,50 +51,56 @@ def run(settings: Settings, *, model: Path, wav: Path, base: Path, out: Path, sh
 
     backend = backends.load(model_spec.read(model.stem).backend, base, device.prepare(1))
     utterances = sorted(manifest.read(wav / "manifest.jsonl"), key=lambda u: u.id)
+    read = functools.partial(_read, rate_hz=backend.sample_rate_hz)
     codes: dict[str, np.ndarray] = {}
     rejects: dict[str, ClipError] = {}
-    for batch in _batches(utterances, settings.tokenize.batch_s, rejects, f"tokenize {shard}"):
-        waves = _read(batch, backend.sample_rate_hz, rejects)
-        codes.update(zip(waves, backend.encode(list(waves.values())), strict=True))
+    with counter(f"tokenize {shard}", len(utterances)) as advance:
+        for waves, unread in read_ahead(read, batches(utterances, settings.tokenize.batch_s)):
+            codes.update(zip(waves, backend.encode(list(waves.values())), strict=True))
+            rejects.update(unread)
+            for _ in range(len(waves) + len(unread)):
+                advance()
     return _write(out, utterances, codes, rejects, codec_sha256(base), settings.tokenize.drop_repeated_frames)
 
 
-def _batches(
-    utterances: Sequence[Utterance], batch_s: float, rejects: dict[str, ClipError], label: str
-) -> Iterator[list[Utterance]]:
-    """Clips of like length together, at most batch_s seconds of sound at a time."""
-    from sotaque.progress import counter
-
-    lengths = {}
-    for utterance in utterances:
-        try:
-            lengths[utterance.id] = audio.read_header(Path(utterance.audio)).duration_s
-        except ClipError as error:
-            rejects[utterance.id] = error
+def batches(utterances: Iterable[Utterance], batch_s: float) -> Iterator[list[Utterance]]:
+    """Clips of like length together, at most batch_s seconds of sound at a time: all that is in memory."""
     batch: list[Utterance] = []
     total_s = 0.0
-    with counter(label, len(lengths)) as advance:
-        for utterance in sorted(
-            (u for u in utterances if u.id in lengths), key=lambda u: (lengths[u.id], u.id)
-        ):
-            if batch and total_s + lengths[utterance.id] > batch_s:
-                yield batch
-                batch, total_s = [], 0.0
-            batch.append(utterance)
-            total_s += lengths[utterance.id]
-            advance()
-        if batch:
+    for utterance in sorted(utterances, key=lambda u: (u.duration_s, u.id)):
+        if batch and total_s + utterance.duration_s > batch_s:
             yield batch
+            batch, total_s = [], 0.0
+        batch.append(utterance)
+        total_s += utterance.duration_s
+    if batch:
+        yield batch
 
 
-def _read(batch: Iterable[Utterance], rate_hz: int, rejects: dict[str, ClipError]) -> dict[str, np.ndarray]:
-    """id -> samples (T,). Raises InputError when a clip is not at the codec's rate."""
-    waves = {}
+def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[Read]:
+    """read(item) for every item, in order; a thread reads the next while the caller works on this one."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead: deque[Future[Read]] = deque()
+        for item in items:
+            ahead.append(reader.submit(read, item))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _read(batch: Iterable[Utterance], rate_hz: int) -> tuple[dict[str, np.ndarray], dict[str, ClipError]]:
+    """id -> samples (T,), and id -> why there are none.
+
+    Raises InputError when a clip is not at the codec's rate.
+    """
+    waves: dict[str, np.ndarray] = {}
+    unread: dict[str, ClipError] = {}
     for utterance in batch:
         try:
             samples, found_hz = audio.read(Path(utterance.audio))
         except ClipError as error:
-            rejects[utterance.id] = error
+            unread[utterance.id] = error
             continue
         if found_hz != rate_hz:
             raise InputError(
@@ -96,7 +108,7 @@ def _read(batch: Iterable[Utterance], rate_hz: int, rejects: dict[str, ClipError
                 f"set sample_rate_hz: {rate_hz} in the model's YAML and normalize again"
             )
         waves[utterance.id] = samples
-    return waves
+    return waves, unread
 
 
 def _write(

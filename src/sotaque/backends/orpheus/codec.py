@@ -7,10 +7,11 @@ the codes it would get alone.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from snac import SNAC
 from torch.nn.utils import parametrize
 
 from sotaque.backends.orpheus import layout
+from sotaque.backends.orpheus.encoder import Encoder
 from sotaque.errors import InputError, ModelError
 
-BATCH_FRAMES = 512
+BATCH_FRAMES = {"cpu": 128, "cuda": 512}  # of a batch; a CPU gains nothing beyond its cache
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -35,6 +37,10 @@ class Codec:
         self.codebook_size: int = self.snac.codebook_size
         self.frame_samples = int(self.snac.hop_length) * self.snac.vq_strides[0]
 
+    @functools.cached_property
+    def encoder(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return Encoder(self.snac) if self.device.type == "cpu" else self.snac.encoder
+
     def frames(self, samples: int) -> int:
         return math.ceil(samples / self.frame_samples)
 
@@ -47,7 +53,7 @@ class Codec:
             groups[self.frames(len(wave))].append(index)
         codes: list[np.ndarray] = [np.empty(0)] * len(waves)
         for frames in sorted(groups):
-            size = max(1, BATCH_FRAMES // frames)
+            size = max(1, BATCH_FRAMES[self.device.type] // frames)
             for start in range(0, len(groups[frames]), size):
                 members = groups[frames][start : start + size]
                 for index, made in zip(members, self._encode_equal(waves, members, frames), strict=True):
@@ -59,7 +65,8 @@ class Codec:
         batch = np.zeros((len(members), 1, frames * self.frame_samples), dtype=np.float32)
         for row, index in enumerate(members):
             batch[row, 0, : len(waves[index])] = waves[index]
-        books = self.snac.encode(torch.from_numpy(batch).to(self.device))
+        whole = self.snac.preprocess(torch.from_numpy(batch).to(self.device))
+        _, books = self.snac.quantizer(self.encoder(whole))
         cut = [book[:, : frames * n].cpu().numpy() for book, n in zip(books, (1, 2, 4), strict=True)]
         return [layout.pack([book[row] for book in cut]) for row in range(len(members))]
 
