@@ -1,11 +1,7 @@
 """The page and metrics.json: figures copied and judged rightly, every clip's sound whole, all text inert."""
 
-import base64
 import csv
 import dataclasses
-import hashlib
-import html.parser
-import io
 import json
 import re
 import struct
@@ -16,7 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+import pages
 import spoken
+from pages import EVIL, Reader
 from sotaque import audio, files, manifest
 from sotaque.errors import InputError
 from sotaque.evaluation import curves, report, wer
@@ -25,7 +23,6 @@ from sotaque.manifest import Reject
 from sotaque.page import charts, spectrogram
 from sotaque.settings import Report, Settings
 
-EVIL = '<script>document.title="pwned"</script><img src=x onerror=alert(1)> "&\''
 SYSTEMS = ("reference", "codec", "base", "tuned")
 HEARD = {"reference": 0, "codec": 1, "base": 3, "tuned": 2}  # words heard wrongly in each text
 
@@ -114,29 +111,6 @@ def run(settings: Settings = Settings(), out: str = "results/micro"):  # noqa: B
     return figures, files.read_json(Path(out) / "metrics.json"), (Path(out) / "report.html").read_text()
 
 
-class Reader(html.parser.HTMLParser):
-    """What a browser would make of the page: elements with their attributes, and the text outside scripts."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.elements, self.text, self._inside = [], [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag if tag in ("script", "style") else ""
-
-    def handle_endtag(self, tag):
-        self._inside = ""
-
-    def handle_data(self, data):
-        if not self._inside:
-            self.text.append(data)
-
-    def of(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 def test_metrics_have_exactly_the_promised_keys_and_the_right_figures(tree):
     figures, metrics, _ = run()
     assert set(metrics) == {"model", "systems", "targets", "groups"}
@@ -165,41 +139,21 @@ def test_verdicts(name, target, value, passed):
 
 
 def test_text_of_others_is_inert(tree):
-    _, _, page = run()
-    reader = Reader(page)
-    assert EVIL in "".join(reader.text), "the text is shown as it is"
-    assert len(reader.of("script")) == 1
-    assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
-    assert all(image["src"].startswith("data:image/png;base64,") for image in reader.of("img"))
-    policy = next(m["content"] for m in reader.of("meta") if m.get("http-equiv"))
-    assert "default-src 'none'" in policy
-    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy
+    pages.assert_text_of_others_is_inert(run()[2])
 
 
 def test_page_needs_nothing_from_outside(tree):
-    _, _, page = run()
-    reader = Reader(page)
-    for _, attributes in reader.elements:
-        for name in ("src", "href", "action", "data", "srcset", "poster"):
-            assert attributes.get(name, "#").startswith(("#", "data:"))
-    assert "url(" not in page
-    assert "@import" not in page
+    pages.assert_needs_nothing_from_outside(run()[2])
 
 
 def test_players_hold_the_samples_of_the_wavs(tree):
     _, _, page = run()
     players = {a["aria-label"]: a["src"] for a in Reader(page).of("audio")}
     assert len(players) == 4 * 4 - 1, "the base never said t0"
-    prefix = "data:audio/flac;base64,"
-    source = players[f"tuned: {spoken.TEXTS[2]}"]
-    samples, rate_hz = soundfile.read(
-        io.BytesIO(base64.b64decode(source.removeprefix(prefix))), dtype="int16"
-    )
+    samples, rate_hz = pages.samples_of(players[f"tuned: {spoken.TEXTS[2]}"])
     expected, expected_hz = soundfile.read("results/micro/wav/tuned/t2.wav", dtype="int16")
     assert rate_hz == expected_hz
-    assert np.array_equal(samples, expected)
+    assert samples == expected.tobytes()
 
 
 def test_page_and_curves_are_the_same_twice(tree):
@@ -224,7 +178,7 @@ def test_curves_for_dvc(tree):
 def test_rejects_of_all_stages_are_counted(tree):
     noisy = Reject("x4", "x4.wav", "quality", "noisy", "its snr_db is 2")
     manifest.write(Path("data/quality/rejects.jsonl"), [noisy])
-    text = " ".join(" ".join(Reader(run()[2]).text).split())
+    text = Reader(run()[2]).words()
     assert "truncated 2 x1: says" in text
     assert "too-short 1 x3: 0.1 s" in text
     assert "noisy 1 x4: its snr_db is 2" in text
