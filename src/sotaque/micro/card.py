@@ -7,10 +7,10 @@ from sotaque.micro import progress
 from sotaque.micro.settings import Micro
 from sotaque.micro.voices import BASE, HEARD_VARIANTS, TARGETS, Voice
 
-CURVES = {
-    "codec": {"encoder and codebooks": "codec/encoder-curve.jsonl", "decoder": "codec/decoder-curve.jsonl"},
-    "asr": {"recogniser": "asr/asr-curve.jsonl"},
-    "base": {"base": "base/base-curve.jsonl"},
+TRAININGS = {  # label -> checkpoint; its curve lies beside it
+    "codec": {"encoder and codebooks": "codec/encoder.pt", "decoder": "codec/decoder.pt"},
+    "asr": {"recogniser": "asr/asr.pt"},
+    "base": {"base": "base/base.pt"},
 }
 TITLES = {
     "codec": (
@@ -124,22 +124,22 @@ def data_lines(micro: Micro, name: str) -> str:
 
 def training_lines(micro: Micro, name: str) -> str:
     parts = []
-    for label, relative in CURVES[name].items():
-        path = micro.work / relative
-        if not path.exists():
+    for label, relative in TRAININGS[name].items():
+        checkpoint = micro.work / relative
+        state, path = progress.load(checkpoint), checkpoint.with_name(f"{checkpoint.stem}-curve.jsonl")
+        if state is None:
             continue
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         minutes = progress.elapsed_s(path) / 60
-        parts.append(
-            f"**{label}**: {rows[-1]['step'] + 1} steps in {minutes:.0f} min of wall clock on one core."
-        )
+        parts.append(f"**{label}**: {state['step']} steps in {minutes:.0f} min of wall clock on one core.")
         parts.append(_curve(rows))
     return "\n\n".join(parts)
 
 
 def _curve(rows: list[dict]) -> str:
-    """Some rows of a curve, those with the most figures, evenly spaced, the last one included."""
-    keys = max((tuple(k for k in row if k != "running_s") for row in rows), key=len)
+    """Some rows of a curve, of validation where there is one, evenly spaced, the last one included."""
+    validated = [row for row in rows if "validation_nats" in row]
+    keys = tuple(key for key in (validated or rows)[-1] if key != "running_s")
     full = [row for row in rows if all(key in row for key in keys)]
     count = min(_CURVE_ROWS, len(full))
     chosen = [full[round(i * (len(full) - 1) / max(1, count - 1))] for i in range(count)]
