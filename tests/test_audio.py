@@ -5,6 +5,7 @@ import struct
 import sys
 
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 
@@ -191,6 +192,17 @@ def test_a_sine_of_1_khz_has_the_loudness_of_the_standard(rate_hz, level_dbfs):
     time_s = np.arange(rate_hz * 5) / rate_hz
     sine = 10 ** (level_dbfs / 20) * np.sin(2 * np.pi * 1000 * time_s)
     assert audio.loudness_lufs(sine.astype(np.float32), rate_hz) == pytest.approx(level_dbfs - 3.01, abs=0.1)
+
+
+@pytest.mark.parametrize("rate_hz", [11_025, 22_050, 24_000, 48_000])
+@pytest.mark.parametrize("tenths", [4, 5, 31, 87])
+def test_the_loudness_is_pyloudnorms(rate_hz, tenths):
+    """Whole tenths of a second, where it too counts whole blocks only; loud and soft parts, so both gates."""
+    rng = np.random.default_rng(tenths)
+    level = np.repeat(10 ** rng.uniform(-4.5, -0.5, tenths), rate_hz // 10 + 1)[: -(-tenths * rate_hz // 10)]
+    samples = (level * rng.normal(size=len(level))).clip(-1, 1).astype(np.float32)
+    expected = pyloudnorm.Meter(rate_hz).integrated_loudness(samples.astype(np.float64))
+    assert audio.loudness_lufs(samples, rate_hz) == pytest.approx(expected, abs=1e-3)
 
 
 def test_silence_has_no_loudness_and_a_blink_is_too_short():

@@ -106,6 +106,6 @@ def levelled(
     loudness_lufs = audio.loudness_lufs(samples, rate_hz)
     if not np.isfinite(loudness_lufs):
         raise ClipError("silent", "nothing in it is louder than -70 LUFS")
-    headroom_db = peak_dbfs - 20 * float(np.log10(np.abs(samples).max()))
+    headroom_db = peak_dbfs - 20 * float(np.log10(max(samples.max(), -samples.min())))
     gain_db = min(target_lufs - loudness_lufs, headroom_db)
     return samples * np.float32(10 ** (gain_db / 20)), loudness_lufs + gain_db
