@@ -78,6 +78,6 @@ lock: pyproject.toml  ## write requirements.lock anew from the ranges of pyproje
 	@mv scratch/lock/new requirements.lock && rm -rf scratch/lock
 
 clean:  ## remove everything that the pipeline made; raw corpora and the environment stay
-	@rm -rf data/raw/demo data/manifest data/wav data/splits data/tokens data/export models results logs scratch .stamps .locks
+	@rm -rf data/raw/demo data/manifest data/wav data/measures data/quality data/splits data/tokens data/export models results logs scratch .stamps .locks
 
 .PHONY: help install demo test lint format bench micro ui pull lock clean
