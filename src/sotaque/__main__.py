@@ -23,7 +23,7 @@ from sotaque.training import tracking
 
 log = logging.getLogger("sotaque")
 
-# What a disk or a system says that is no fault of ours, and the way out; numpy names no number.
+# What a disk or a system says that is no fault of ours, and the way out.
 STORAGE = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room on the disk, within your quota",
@@ -33,7 +33,6 @@ STORAGE = {
     errno.EROFS: "mount the disk so that it may be written",
     errno.EACCES: "give yourself the right to it",
     errno.EPERM: "give yourself the right to it",
-    None: "make room on the disk",
 }
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
@@ -67,9 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in STORAGE:
             raise
-        where, told = error.filename or "a file", error.strerror or error
-        print(f"sotaque {options.word}: {where}: {told}; {STORAGE[error.errno]}, then run the same command "
-              "again", file=sys.stderr)  # fmt: skip
+        where, way_out = error.filename or "a file", STORAGE[error.errno]
+        again = "then run the same command again"
+        print(f"sotaque {options.word}: {where}: {error.strerror}; {way_out}, {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextlib.contextmanager
@@ -71,6 +75,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The bytes of a .npy. To a file, np.save writes through C and does not notice that the disk is full."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(array), allow_pickle=False)
+    return content.getvalue()
 
 
 def write_json(path: Path, value: Any) -> None:

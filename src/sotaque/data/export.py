@@ -7,7 +7,6 @@ Typed again it goes on where it was; what is there already and equal is left alo
 from __future__ import annotations
 
 import filecmp
-import io
 import json
 import logging
 import re
@@ -15,8 +14,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import numpy as np
 
 from sotaque import files, manifest
 from sotaque.data import ids
@@ -71,7 +68,7 @@ def fish(utterances: list[Utterance], settings: Settings) -> Plan:
         plan[f"{stem}.wav"] = Path(utterance.audio)
         plan[f"{stem}.lab"] = utterance.text.encode
         if tokens and tokens.row(utterance.id).length:
-            plan[f"{stem}.npy"] = lambda name=utterance.id: npy(tokens.codes(name).T)
+            plan[f"{stem}.npy"] = lambda name=utterance.id: files.npy(tokens.codes(name).T)
     return plan
 
 
@@ -123,12 +120,6 @@ def tokens_of(settings: Settings) -> Tokens | None:
         return Tokens(folder, shards, Path("models") / settings.model / "base")
     log.warning("export: without codes; %s is not complete (snakemake --cores all makes it)", folder)
     return None
-
-
-def npy(codes: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(codes), allow_pickle=False)
-    return stream.getvalue()
 
 
 def speaker_folders(speakers: Iterable[str]) -> dict[str, str]:

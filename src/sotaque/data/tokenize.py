@@ -131,8 +131,8 @@ def _write(
         rows.append(TokenRow(utterance.id, start, len(mine), codec, len(whole) - len(mine)))
         kept.append(mine)
         start += len(mine)
-    with files.atomic(Path(f"{out}.npy")) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.concatenate(kept) if kept else np.zeros((0, 0), np.int16), allow_pickle=False)
+    array = np.concatenate(kept) if kept else np.zeros((0, 0), np.int16)
+    files.write_bytes(Path(f"{out}.npy"), files.npy(array))
     manifest.write(Path(f"{out}.jsonl"), rows)
     dropped = sum(row.dropped_frames for row in rows)
     return {
