@@ -147,8 +147,8 @@ def test_the_learning_rate_rises_then_falls(step, rate):
     assert train.learning_rate(step, 20, peak=0.2, warmup_share=0.2) == pytest.approx(rate)
 
 
-def poison(monkeypatch, *steps):
-    """The loss of these steps is NaN."""
+def poison(monkeypatch, *steps, gradient=False):
+    """The loss of these steps is NaN; or only their gradient is, by the slope of a square root at zero."""
     from sotaque.backends.orpheus import Backend
 
     calls = {"steps": 0}
@@ -160,15 +160,19 @@ def poison(monkeypatch, *steps):
 
     def poisoned(self, network, batch):
         total, count = loss(self, network, batch)
-        return (total * float("nan") if calls.get("step") in steps and network.training else total), count
+        if calls.get("step") in steps and network.training:
+            weight = next(iter(lora.trainable(network).values()))
+            total = total + weight.sum().mul(0).sqrt() if gradient else total * float("nan")
+        return total, count
 
     monkeypatch.setattr(train, "take_step", counting)
     monkeypatch.setattr(Backend, "loss", poisoned)
 
 
-def test_a_loss_that_is_not_finite_takes_no_step(settings, monkeypatch, caplog):
+@pytest.mark.parametrize("gradient", [False, True], ids=["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_not_finite_takes_no_step(settings, monkeypatch, caplog, gradient):
     settings = with_train(settings, save_every_steps=1)
-    poison(monkeypatch, 3)
+    poison(monkeypatch, 3, gradient=gradient)
     metrics = tiny.train(settings)
     assert metrics["failed_steps"] == 1
     assert losses()[3]["train_nats"] is None
