@@ -116,7 +116,7 @@ def test_tables_of_flags_speakers_and_characters(corpus):
     text = Reader(run(corpus)[2]).words()
     assert "short duration below 1 s 5 0 c00 0.50 s c01 0.60 s c02 0.70 s" in text
     assert "noisy signal to noise below 15 dB 1 1 c05 3.0 dB" in text
-    assert "mistranscribed character errors of the asr above 0.3 share measure.asr is off 0" in text
+    assert "mistranscribed CER of the ASR above 0.3 measure.asr is off 0" in text
     minutes = sum(0.5 + n / 10 for n in range(1, CLIPS, 2)) / 3600
     assert f"rui pt – 12 {minutes:.2f} 1.70 s" in text
     assert "ã latin small letter a with tilde 23 bytes" in text

@@ -44,6 +44,7 @@ class Page:
 
     def _values(self) -> dict[str, Any]:
         chosen, characters = self._texts()
+        by_code = [(code, f"worst by {code}") for code, some in self.worst.items() if some]
         return {
             "corpus": self.settings.ingest.corpus,
             "clips_total": len(self.clips),
@@ -60,7 +61,7 @@ class Page:
             **self._measures(),
             "clips": worst.rows(self.clips, chosen, self.flags),
             "clips_each": self.settings.survey.clips,
-            "sorts": [("", "most flags first"), ("text", "text"), *((c, f"worst by {c}") for c in BY_CODE)],
+            "sorts": [("", "most flags first"), ("text", "text"), *by_code],
             "letters": letters.summary(characters, self.alphabet),
             "method": words.METHOD,
         }
@@ -129,17 +130,17 @@ class Page:
             if not measure.plotted or not len(values):
                 continue
             if values.min() == values.max():
-                constant.append((measure.name, measure.value(values[0])))
+                constant.append((measure.within, measure.value(values[0])))
             else:
                 drawn.append(self._chart(name, values))
         return {"charts": drawn, "constant": constant}
 
     def _chart(self, name: str, values: np.ndarray) -> Any:
         measure = words.MEASURES[name]
-        low, middle, high = (measure.value(v) for v in np.percentile(values, (5, 50, 95)))
+        low, middle, high = (measure.number(v) for v in np.percentile(values, (5, 50, 95)))
         bounds = {x.code: x.bound(self.settings.quality) for x in LIMITS if x.measure == name}
         levels = [
             charts.Level(f"limit of {code}: {bound:g}", x=bound, style=1) for code, bound in bounds.items()
         ]
-        title = f"{measure.name}: median {middle}, nine in ten from {low} to {high}"
+        title = f"{measure.name}: median {middle}, nine in ten from {low} to {high} {measure.unit}".rstrip()
         return charts.histogram(title, measure.axis, values, BINS, levels)
