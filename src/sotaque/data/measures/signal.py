@@ -49,17 +49,17 @@ def _in_runs(flags: np.ndarray) -> int:
 def bandwidth_hz(samples: np.ndarray, rate_hz: int) -> float:
     """The highest frequency whose mean power is within 60 dB of the strongest one's; 0 for silence.
 
-    Welch's method with Hann windows of 40 ms. As EstimateBandwidth of NVIDIA's NeMo speech data processor,
-    which takes 50 dB; 60 spares sentences without fricatives, and what lies above the band of an upsampled
-    clip is lower by 80 dB and more.
+    Welch's method: Hann windows of 40 ms, every 20 ms. As EstimateBandwidth of NVIDIA's NeMo speech data
+    processor, which takes 50 dB; 60 spares sentences without fricatives, and what lies above the band of an
+    upsampled clip is lower by 80 dB and more.
     """
-    from scipy.signal import welch
-
     size = min(len(samples), round(WINDOW_S * rate_hz))
-    frequencies_hz, power = welch(samples.astype(np.float64), rate_hz, nperseg=size)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[:: max(1, size // 2)]
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(size)))).mean(axis=0)
     if power.max() <= 0:
         return 0.0
-    return float(frequencies_hz[power > power.max() * 10 ** (-BANDWIDTH_BELOW_PEAK_DB / 10)][-1])
+    last = np.flatnonzero(power > power.max() * 10 ** (-BANDWIDTH_BELOW_PEAK_DB / 10))[-1]
+    return float(last * rate_hz / size)
 
 
 def silence_share(speech: np.ndarray) -> float:
