@@ -1,5 +1,6 @@
 """split: places follow from the hash alone, nothing leaks, the corpus' own parts win."""
 
+import functools
 from collections import Counter
 
 import pytest
@@ -142,6 +143,7 @@ def test_the_stage_reads_every_shard_and_counts(tmp_path):
     for shard in manifest.shard_names(3):
         mine = [u for u in clips(100) if manifest.shard_of(u.id, 3) == shard]
         manifest.write(tmp_path / "wav" / shard / "manifest.jsonl", mine)
+        manifest.write(tmp_path / "wav" / shard / "rejects.jsonl", [])
     dropped = [Reject(f"c{n:04d}", "", "quality", "noisy", "") for n in (3, 50)]
     manifest.write(tmp_path / "quality/rejects.jsonl", dropped)
     metrics = split.run(settings, wav=tmp_path / "wav", quality=tmp_path / "quality", out=tmp_path / "splits")
@@ -156,3 +158,25 @@ def test_a_missing_shard_is_named(tmp_path):
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     with pytest.raises(InputError, match=r"00/manifest\.jsonl"):
         split.run(Settings(), wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits")
+
+
+@pytest.mark.parametrize(("lost", "stops"), [(5, False), (6, True)])
+def test_more_clips_that_normalize_rejected_than_allowed_stop_the_run(tmp_path, lost, stops):
+    """Five of a hundred are the share that is allowed; they may all be of one shard."""
+    every = clips(100)
+    rejects = [Reject(u.id, "", "normalize", "truncated", "") for u in every[:lost]]
+    manifest.write(tmp_path / "wav/00/manifest.jsonl", [])
+    manifest.write(tmp_path / "wav/00/rejects.jsonl", rejects)
+    manifest.write(tmp_path / "wav/01/manifest.jsonl", every[lost:])
+    manifest.write(tmp_path / "wav/01/rejects.jsonl", [])
+    manifest.write(tmp_path / "quality/rejects.jsonl", [])
+    stage = functools.partial(
+        split.run, Settings(shards=2, split=WANTED), wav=tmp_path / "wav", quality=tmp_path / "quality",
+        out=tmp_path / "splits",
+    )  # fmt: skip
+    if not stops:
+        assert sum(value for name, value in stage().items() if name.endswith("_clips")) == 95
+        return
+    with pytest.raises(InputError, match=r"6 of 100 clips \(6\.0%\): truncated 6; allowed are 5\.0%"):
+        stage()
+    assert not (tmp_path / "splits").exists()

@@ -10,7 +10,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance, Warned
 from sotaque.progress import track
+from sotaque.rejects import counted
 from sotaque.settings import Settings
 
 REFUSED = Path("logs/rejects-ingest.jsonl")
@@ -56,9 +57,9 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
         manifest.write(out / f"{name}.jsonl", shards[name])
     manifest.write(out / "rejects.jsonl", rejects)
     manifest.write(out / "warnings.jsonl", warnings)
-    log.info("ingest: %d clips kept, %d rejected%s", len(kept), len(rejects), _counts(rejects, ": "))
+    log.info("ingest: %d clips kept, %d rejected %s", len(kept), len(rejects), counted(rejects))
     if warnings:
-        log.warning("ingest: kept with a warning%s; see %s", _counts(warnings, ": "), out / "warnings.jsonl")
+        log.warning("ingest: kept with a warning: %s; see %s", counted(warnings), out / "warnings.jsonl")
     return {
         "clips": len(kept),
         "rejected": len(rejects),
@@ -203,7 +204,7 @@ def refuse(kept: list[Utterance], rejects: list[Reject], corpus: Path, allowed: 
     first = rejects[0]
     raise InputError(
         f"{corpus}: {len(rejects)} of {total} clips are rejected ({share:.1%}), allowed are {allowed:.1%} "
-        f"(ingest.max_rejected_share){_counts(rejects, ': ')}. The first: "
+        f"(ingest.max_rejected_share): {counted(rejects)}. The first: "
         f"{first.audio or first.id}: {first.reason}. All of them, with reasons, are in {REFUSED}"
     )
 
@@ -217,8 +218,3 @@ def uniquely_named(rejects: Iterable[R]) -> list[R]:
         suffix = f"~{count[reject.id]}" if count[reject.id] > 1 else ""
         named.append(replace(reject, id=reject.id + suffix))
     return named
-
-
-def _counts(rejects: Sequence[Reject], before: str) -> str:
-    counts = Counter(r.code for r in rejects)
-    return before + ", ".join(f"{code} {n}" for code, n in sorted(counts.items())) if counts else ""

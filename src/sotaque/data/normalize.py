@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sotaque.manifest import Reject, Utterance
 from sotaque.manifest import read as read_manifest
 from sotaque.manifest import write as write_manifest
 from sotaque.progress import track
+from sotaque.rejects import counted
 from sotaque.settings import Normalize, Settings
 
 BELOW_TARGET_LU = 0.1
@@ -43,8 +43,8 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
                 kept.append(stored(utterance, *answer, out))
     write_manifest(out / "manifest.jsonl", kept)
     write_manifest(out / "rejects.jsonl", rejects)
-    for code, count in sorted(Counter(r.code for r in rejects).items()):
-        log.warning("normalize %s: %d of %d clips rejected as %s", shard, count, len(utterances), code)
+    if rejects:
+        log.warning("normalize %s: of %d clips rejected: %s", shard, len(utterances), counted(rejects))
     target = settings.normalize.loudness_lufs - BELOW_TARGET_LU
     return {
         "clips": len(kept),

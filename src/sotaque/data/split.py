@@ -16,6 +16,7 @@ from pathlib import Path
 from sotaque import manifest
 from sotaque.errors import InputError
 from sotaque.manifest import Reject, Utterance
+from sotaque.rejects import counted
 from sotaque.settings import Settings, Split
 from sotaque.text import normalize_for_wer
 
@@ -28,21 +29,37 @@ _NAMED = 5
 def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str, float]:
     """Write out/{train,val,test}.jsonl, without what quality dropped; `part` is then where a clip is.
 
-    Raises InputError for an empty part, and where the corpus itself puts one text in two parts.
+    Raises InputError for an empty part, where the corpus itself puts one text in two parts, and when
+    normalize rejected more clips than ingest.max_rejected_share.
     """
+    shard_names = manifest.shard_names(settings.shards)
     dropped = {reject.id for reject in manifest.read(quality / "rejects.jsonl", Reject)}
     utterances = [
         utterance
-        for shard in manifest.shard_names(settings.shards)
+        for shard in shard_names
         for utterance in manifest.read(wav / shard / "manifest.jsonl")
         if utterance.id not in dropped
     ]
+    rejects = [r for shard in shard_names for r in manifest.read(wav / shard / "rejects.jsonl", Reject)]
+    refuse(rejects, len(utterances) + len(dropped), wav, settings.ingest.max_rejected_share)
     parts = divide(utterances, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)
     for name in PARTS:
         manifest.write(out / f"{name}.jsonl", parts[name])
     clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS}
     return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
+
+
+def refuse(rejects: list[Reject], kept: int, wav: Path, allowed: float) -> None:
+    """Stop when too little of the corpus could be decoded: only here are all shards known."""
+    total = kept + len(rejects)
+    if len(rejects) <= allowed * total:
+        return
+    raise InputError(
+        f"{wav}: normalize rejected {len(rejects)} of {total} clips ({len(rejects) / total:.1%}): "
+        f"{counted(rejects)}; allowed are {allowed:.1%} (ingest.max_rejected_share). Reasons and ways out "
+        f"are in {wav}/<shard>/rejects.jsonl"
+    )
 
 
 def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, list[Utterance]]:
