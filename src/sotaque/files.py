@@ -115,6 +115,5 @@ def sha256_of(value: Any) -> str:
 
 def walk(folder: Path) -> list[Path]:
     """All regular files under `folder`, sorted by their relative POSIX path."""
-    return sorted(
-        (p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix()
-    )
+    found = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+    return [Path(name) for name in sorted(found) if os.path.isfile(name)]

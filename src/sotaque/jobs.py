@@ -18,7 +18,8 @@ from sotaque.stages import DEMO, METRICS, STAGES, SYSTEMS, Stage
 class Job:
     """One run of one stage: concrete paths for one combination of its fan.
 
-    seals: the seals of other stages that are its inputs. outs: the folder or files that it writes.
+    seals: the seals of other stages that are its inputs. takes: of such a seal, the one file that matters.
+    outs: the folder or files that it writes.
     """
 
     stage: Stage
@@ -27,6 +28,7 @@ class Job:
     seals: tuple[Path, ...]
     out: Path
     outs: tuple[Path, ...] = field(default=())
+    takes: dict[Path, Path] = field(default_factory=dict)
 
     @property
     def seal(self) -> Path:
@@ -77,6 +79,13 @@ def _upstream(stage: Stage, settings: Settings, fan: dict[str, str]) -> tuple[Pa
     return tuple(dict.fromkeys(seals))
 
 
+def _taken(stage: Stage, variables: dict[str, str]) -> dict[Path, Path]:
+    return {
+        STAGES[word].seal_of(STAGES[word].out.format(**variables)): Path(path.format(**variables))
+        for word, path in stage.takes.items()
+    }
+
+
 def of(settings: Settings) -> list[Job]:
     """Every job of the pipeline, upstream first."""
     made = []
@@ -92,6 +101,7 @@ def of(settings: Settings) -> list[Job]:
                     seals=_upstream(stage, settings, fan),
                     out=out,
                     outs=tuple(Path(f"{out}{part}") for part in stage.parts) or (out,),
+                    takes=_taken(stage, variables),
                 )
             )
     return made

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from sotaque import files
 from sotaque.errors import ClipError, InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One clip and its transcript.
 
@@ -23,6 +23,7 @@ class Utterance:
     part: train, val or test where the corpus itself says so, else empty (the split stage decides).
     group: a named subset of the test clips that is reported beside the headline, else empty.
     start_s, end_s: the piece of `audio` that the clip is, where it is not the whole file.
+    source_sha256: of the corpus' file, so that a manifest changes when a recording does.
     """
 
     id: str
@@ -38,9 +39,10 @@ class Utterance:
     group: str = ""
     start_s: float = 0.0
     end_s: float | None = None
+    source_sha256: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reject:
     """One clip that was dropped: where, why (a stable code), what was found, and the way out."""
 
@@ -77,14 +79,18 @@ def shard_names(shards: int) -> list[str]:
 
 def write(path: Path, rows: Iterable[Any]) -> None:
     """Write dataclass rows as JSONL, sorted by id, atomically."""
-    files.write_text(path, jsonl(rows))
+    with files.atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(_lines(rows))
 
 
 def jsonl(rows: Iterable[Any]) -> str:
-    lines = (
-        json.dumps(asdict(r), ensure_ascii=False, sort_keys=True) for r in sorted(rows, key=lambda r: r.id)
-    )
-    return "".join(line + "\n" for line in lines)
+    return "".join(_lines(rows))
+
+
+def _lines(rows: Iterable[Any]) -> Iterator[str]:
+    for row in sorted(rows, key=lambda row: row.id):
+        values = {field.name: getattr(row, field.name) for field in fields(row)}
+        yield json.dumps(values, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def read(path: Path, kind: type = Utterance) -> list[Any]:
@@ -97,20 +103,20 @@ def read(path: Path, kind: type = Utterance) -> list[Any]:
             f"{path}: there is no such file; run the stage that writes it (snakemake --cores all)"
         )
     known = {f.name for f in fields(kind)}
-    rows, seen = [], set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line:
-            continue
-        try:
-            value = json.loads(line)
-            unknown = set(value) - known
-            if unknown:
-                raise ValueError(f"unknown fields {sorted(unknown)}, expected {sorted(known)}")
-            row = kind(**value)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-        if row.id in seen:
-            raise InputError(f"{path}, line {number}: the id {row.id!r} stands twice")
-        seen.add(row.id)
-        rows.append(row)
-    return rows
+    rows = {}
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line == "\n":
+                continue
+            try:
+                value = json.loads(line)
+                unknown = set(value) - known
+                if unknown:
+                    raise ValueError(f"unknown fields {sorted(unknown)}, expected {sorted(known)}")
+                row = kind(**value)
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{path}, line {number}: {error}") from None
+            if row.id in rows:
+                raise InputError(f"{path}, line {number}: the id {row.id!r} stands twice")
+            rows[row.id] = row
+    return list(rows.values())

@@ -36,11 +36,11 @@ def tree_sha256(folder: Path) -> str:
     """The checksum of all names and bytes under a folder; the stat of each file spares a second reading."""
     memory = KEPT / f"tree-{folder.as_posix().strip('/').replace('/', '-')}.json"
     known = files.read_json(memory) if memory.exists() else {}
-    sums = {}
+    sums, start = {}, len(folder.as_posix()) + 1
     for path in files.walk(folder):
         stat = path.stat()
         mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        name = path.relative_to(folder).as_posix()
+        name = path.as_posix()[start:]
         before = known.get(name)
         sums[name] = before if before and before[:3] == mark else [*mark, files.sha256(path)]
     if sums != known:
@@ -60,7 +60,10 @@ def wanted(job: Job, settings: Settings) -> dict[str, Any]:
                 f"{path}: {job.name} needs this seal, and it is not there; "
                 f"run the stage that writes it (snakemake --cores all)"
             )
-        upstream[path.as_posix()] = files.sha256(path)
+        if path in job.takes:
+            upstream[job.takes[path].as_posix()] = _sealed(path, job.takes[path])
+        else:
+            upstream[path.as_posix()] = files.sha256(path)
     for folder in sources(job, settings):
         upstream[folder.as_posix()] = tree_sha256(folder)
     return {
@@ -71,6 +74,11 @@ def wanted(job: Job, settings: Settings) -> dict[str, Any]:
         "code": code_sha256(job.stage.code),
         "upstream": upstream,
     }
+
+
+def _sealed(seal: Path, path: Path) -> str:
+    """The checksum of one file by the seal of its folder, "" for a file that is not in it."""
+    return files.read_json(seal)["files"].get(path.relative_to(seal.parent.parent).as_posix(), "")
 
 
 def sources(job: Job, settings: Settings) -> list[Path]:

@@ -6,7 +6,7 @@ Paths are templates over {model}, {corpus} and the stage's own fan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SYSTEMS = ("reference", "codec", "base", "tuned")
@@ -23,6 +23,8 @@ class Stage:
     code: modules and folders under src/sotaque whose bytes its result depends on.
     reads: flag -> template of the path that its command takes.
     after: the stages whose seals are its inputs; "network" stands for whoever made {network}.
+    takes: of a stage before it, the template of the one file that it reads; what else that seal says is no
+        matter to it.
     out: template; a folder, or with `parts` the prefix of the files out + part.
     fan: the wildcards it runs once per value of; flags of its command too.
     """
@@ -38,6 +40,7 @@ class Stage:
     parts: tuple[str, ...] = ()
     fan: tuple[str, ...] = ()
     spec: tuple[str, ...] = ()
+    takes: dict[str, str] = field(default_factory=dict)
 
     def seal_of(self, out: str | Path) -> Path:
         """Where the seal of an output lies: in the folder, or beside the files."""
@@ -116,6 +119,7 @@ STAGES = {
             ),
             reads={"model": MODEL, "manifest": "data/manifest"},
             after=("ingest",),
+            takes={"ingest": "data/manifest/{shard}.jsonl"},
             out="data/wav/{shard}",
             fan=("shard",),
         ),

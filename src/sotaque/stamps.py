@@ -57,7 +57,7 @@ def is_stale(job: Job, settings: Settings) -> bool:
         return True
     if {key: value.get(key) for key in want} != want:
         return True
-    return not all((job.out.parent / name).exists() for name in value["files"])
+    return not all(os.path.exists(f"{job.out.parent}/{name}") for name in value["files"])
 
 
 def _put_in_order(job: Job, stamp: Path) -> None:

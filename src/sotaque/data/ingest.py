@@ -175,17 +175,18 @@ def locate(corpus: Path, name: str) -> Path:
 
 
 def without_copies(kept: list[Utterance]) -> tuple[list[Utterance], list[Reject]]:
-    """Reject every clip whose audio, a file or a piece of one, is byte for byte that of an earlier one."""
-    paths = {utterance.audio for utterance in kept}
-    sizes = Counter(Path(path).stat().st_size for path in paths)
-    digest = {p: files.sha256(Path(p)) if sizes[Path(p).stat().st_size] > 1 else p for p in paths}
+    """Reject every clip whose audio, a file or a piece of one, is byte for byte that of an earlier one.
+
+    The others note the checksum of their file.
+    """
+    digest = {path: files.sha256(Path(path)) for path in {utterance.audio for utterance in kept}}
     first: dict[tuple[str, float, float | None], str] = {}
     unique, copies = [], []
     for utterance in kept:
         key = digest[utterance.audio], utterance.start_s, utterance.end_s
         original = first.setdefault(key, utterance.id)
         if original == utterance.id:
-            unique.append(utterance)
+            unique.append(replace(utterance, source_sha256=digest[utterance.audio]))
         else:
             error = ClipError("duplicate-audio", f"the same bytes as {original}, which is kept")
             copies.append(Reject.of(utterance.id, utterance.audio, "ingest", error))

@@ -8,7 +8,7 @@ from pathlib import Path
 from sotaque.errors import ClipError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One clip as its corpus describes it.
 
