@@ -44,8 +44,8 @@ class Faults(contextlib.AbstractContextManager):
         self._process.stdout.readline()  # everything is loaded
 
     def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.kill()
+        self._process.communicate()
 
     def run(self, words: list[str], **fault: Any) -> int:
         """The exit status, negative for a signal; what the command said is in LOG."""
