@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 
 def fill(template: Path, values: dict[str, Any]) -> str:
-    """The page of a template beside its caller; it may import the macros of macros.html.
+    """The page of a template beside its caller; head.html and macros.html are at its hand.
 
     Every value is escaped by the template engine, so a transcript is only ever text.
     """
