@@ -10,7 +10,7 @@ from whisper.model import ModelDimensions
 from sotaque.data.sentences import demonstration, is_reserved, novel_words
 from sotaque.data.words import bare
 from sotaque.errors import SettingsError
-from sotaque.micro import base, codec, pool, progress, settings, speech, spoken, vocabulary
+from sotaque.micro import base, codebooks, pool, progress, settings, speech, spoken, vocabulary
 from sotaque.micro.asr import batches, network, spelling
 from sotaque.micro.muon import orthogonalize
 from sotaque.micro.voices import BASE, HEARD_ACCENTS, HEARD_VARIANTS, TARGETS
@@ -184,7 +184,7 @@ def test_k_means_finds_directions():
     centres = torch.nn.functional.normalize(torch.randn(4, 8))
     vectors = centres.repeat_interleave(50, 0) * 3 + 0.01 * torch.randn(200, 8)
     codebook = torch.zeros(4, 8)
-    codec.cluster(vectors, codebook)
+    codebooks.cluster(vectors, codebook)
     nearest = torch.nn.functional.normalize(vectors) @ torch.nn.functional.normalize(codebook).T
     assert nearest.max(1).values.mean() > 0.9
 
