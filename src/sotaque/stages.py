@@ -187,6 +187,7 @@ STAGES = {
                 "base": BASE,
             },
             after=("ingest", "normalize", "fetch", "measure", "quality"),
+            takes={"fetch": "models/{model}/base/network/tokenizer.json"},
             out="results/corpus",
             parts=(".html", ".jsonl"),
         ),
@@ -198,6 +199,7 @@ STAGES = {
             code=("data/split.py", "rejects.py", "manifest.py", "text.py"),
             reads={"wav": "data/wav", "quality": "data/quality"},
             after=("normalize", "quality"),
+            takes={"quality": "data/quality/rejects.jsonl"},
             out=SPLITS,
         ),
         Stage(
@@ -324,6 +326,7 @@ STAGES = {
                 "results": "results/{model}",
             },
             after=("ingest", "quality", "split", "fetch", "train", "select", "synthesize", "evaluate"),
+            takes={"quality": "data/quality/rejects.jsonl"},
             out="results/{model}",
             parts=(
                 "/report.html",
