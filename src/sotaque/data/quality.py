@@ -36,7 +36,8 @@ def run(settings: Settings, *, measures: Path, wav: Path, out: Path) -> dict[str
     kept = np.array([i not in ids for i in clips.ids], dtype=bool)
     if kept.sum() + len(lost) != len(clips):
         raise AssertionError(f"{len(clips)} clips in, {kept.sum()} kept and {len(lost)} dropped")
-    log.info("quality: %d clips kept, %d dropped %s", kept.sum(), len(lost), rejects.counted(lost))
+    counted = f": {rejects.counted(lost)}" if lost else ""
+    log.info("quality: %d clips kept, %d dropped%s", kept.sum(), len(lost), counted)
     return {
         "clips": int(kept.sum()),
         "dropped": len(lost),
