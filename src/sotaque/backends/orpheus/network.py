@@ -5,12 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM
-from transformers.utils import logging
 
 from sotaque import files
 from sotaque.backends import cross_entropy
@@ -18,12 +17,18 @@ from sotaque.backends.orpheus.layout import Layout
 from sotaque.backends.protocol import IGNORED
 from sotaque.errors import ModelError
 
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
 
 def load(folder: Path, layout: Layout, dtype: torch.dtype, device: torch.device) -> LlamaForCausalLM:
     """The network of a folder in the Hugging Face layout, in eval mode.
 
     Raises ModelError when a file or a tensor is missing, or the vocabulary is too small for the layout.
     """
+    from transformers import LlamaForCausalLM
+    from transformers.utils import logging
+
     logging.disable_progress_bar()
     try:
         llama, report = LlamaForCausalLM.from_pretrained(
