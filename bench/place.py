@@ -1,0 +1,107 @@
+"""Where a bench runs: a clean clone with a corpus of its own, and what its commands cost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from sotaque import jobs, manifest, settings, yaml_file
+from sotaque.jobs import Job
+
+SCRATCH = Path("scratch/bench")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def size(usual: int) -> int:
+    """How many clips: the usual number, or that of `make bench CLIPS=...`, a trial that is not recorded."""
+    return int(os.environ.get("CLIPS") or usual)
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """Commands take the clone's code."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": f"{clone.resolve() / 'src'}:{Path.cwd()}"}
+
+
+@contextlib.contextmanager
+def cloned(corpus: str, shards: int) -> Iterator[Path]:
+    """A clone of this commit, on this disk, that reads data/raw/<corpus>/ in so many shards."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        clone = Path(folder) / "sotaque"
+        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        change(clone / "params.yaml", {"shards: 4": f"shards: {shards}", "corpus: demo": f"corpus: {corpus}"})
+        names = ", ".join(f'"{name}"' for name in manifest.shard_names(shards))
+        change(clone / "dvc.yaml", {'shard_names: ["00", "01", "02", "03"]': f"shard_names: [{names}]"})
+        yield clone
+
+
+def change(path: Path, replacements: dict[str, str]) -> None:
+    """Raises ValueError for what is not there exactly once."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in replacements.items():
+        if text.count(old) != 1:
+            raise ValueError(f"{path}: {old!r} stands there {text.count(old)} times, expected once")
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+
+
+def commands(clone: Path, word: str) -> list[list[str]]:
+    """The command of each job of a stage, as both engines run it."""
+    with contextlib.chdir(clone):
+        found = jobs.of(settings.read(Path("params.yaml")))
+    return [command(job) for job in found if job.stage.word == word]
+
+
+def command(job: Job) -> list[str]:
+    flags = {**job.fan, **job.reads, "out": job.out}
+    words = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
+    return [sys.executable, "-m", "sotaque", job.stage.word, *words]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """wall_s: from the first start to the last end. cpu_s: of all processes. peak_mb: of the largest one."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def cost(wanted: Sequence[Sequence[str]], clone: Path, at_once: int = CORES) -> Cost:
+    """Run the commands, so many at once, and say what they cost, children included.
+
+    Raises CalledProcessError, after what the command said, when one fails.
+    """
+    started = time.monotonic()
+    with ThreadPool(at_once) as pool:
+        used = pool.map(lambda words: _run(words, clone), wanted, chunksize=1)
+    wall_s = time.monotonic() - started
+    return Cost(round(wall_s, 2), round(sum(cpu for cpu, _ in used), 2), round(max(mb for _, mb in used), 1))
+
+
+def _run(words: Sequence[str], clone: Path) -> tuple[float, float]:
+    """(processor seconds, largest resident set in MB) of a process and its children."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(words, cwd=clone, env=environment(clone), stdout=said, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            sys.stderr.write(said.read().decode(errors="replace")[-4000:])
+            raise subprocess.CalledProcessError(process.returncode, list(words))
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def value(clone: Path, key: str) -> Any:
+    """A value of the clone's params.yaml."""
+    return yaml_file.read(clone / "params.yaml")[key]

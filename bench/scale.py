@@ -1,0 +1,71 @@
+"""From a raw corpus to splits and tokens, at three sizes: time, memory, and whether the cost grows linearly.
+
+Clips of two or three words (spoken.py says how they are made), a shard for each 2,500 of them and 4 at
+least. Each stage's commands are those of both engines, one for each core at a time; the corpus and the
+models are there before the clock starts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+from bench import place, spoken
+from bench.place import Cost
+
+LARGEST = 100_000
+WORDS = (2, 3)
+CLIPS_PER_SHARD = 2_500
+STAGES = ("ingest", "normalize", "measure", "quality", "split", "tokenize")
+
+
+def run() -> dict:
+    """A hundredth, a tenth and all of the clips."""
+    last = place.size(LARGEST)
+    small, middle, large = (of_size(clips) for clips in (last // 100, last // 10, last))
+    return {
+        "sizes": {str(found["clips"]): found for found in (small, middle, large)},
+        "growth": [growth(small, middle), growth(middle, large)],
+        "ratio": {"peak memory at a tenth of the clips": round(large["peak_mb"] / middle["peak_mb"], 3)},
+    }
+
+
+def of_size(clips: int) -> dict:
+    with place.cloned("spoken", max(4, math.ceil(clips / CLIPS_PER_SHARD))) as clone:
+        hours = spoken.write(clone / "data/raw/spoken", clips, WORDS)
+        place.cost(place.commands(clone, "fetch"), clone)
+        costs = {word: place.cost(place.commands(clone, word), clone) for word in STAGES}
+        return summary(clips, hours, place.value(clone, "shards"), costs)
+
+
+def summary(clips: int, hours: float, shards: int, costs: dict[str, Cost]) -> dict:
+    """wall_s and cpu_s are the sums over the stages, peak_mb the largest of all processes."""
+    return {
+        "clips": clips,
+        "hours": round(hours, 2),
+        "shards": shards,
+        "wall_s": round(sum(cost.wall_s for cost in costs.values()), 1),
+        "cpu_s": round(sum(cost.cpu_s for cost in costs.values()), 1),
+        "peak_mb": max(cost.peak_mb for cost in costs.values()),
+        "stages": {word: asdict(cost) for word, cost in costs.items()},
+    }
+
+
+def growth(before: dict, after: dict) -> float:
+    """The power of the number of clips with which the wall time grows: 1 is linear, less is better."""
+    times, clips = after["wall_s"] / before["wall_s"], after["clips"] / before["clips"]
+    return round(math.log(times) / math.log(clips), 3)
+
+
+def table(figures: dict) -> str:
+    head = ["clips", "hours", "shards", "seconds", "ms a clip", "largest process, MB", *STAGES]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for found in figures["sizes"].values():
+        each = 1000 * found["wall_s"] / found["clips"]
+        cells = [f"{found['clips']:,}", f"{found['hours']:.1f}", found["shards"], f"{found['wall_s']:.0f}"]
+        cells += [f"{each:.1f}", f"{found['peak_mb']:.0f}"]
+        cells += [f"{found['stages'][word]['wall_s']:.0f} s" for word in STAGES]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    powers = ", then ".join(f"{power:.2f}" for power in figures["growth"])
+    said = f"Time grows with the number of clips to the power of {powers} (1 is linear)."
+    return "\n".join([*lines, "", said])
