@@ -102,10 +102,41 @@ def test_an_equal_text_follows_the_clip_that_the_corpus_calls_test():
     assert {parts[f"c{n:04d}"] for n in range(20)} == {"test"}
 
 
-def test_one_text_in_two_parts_of_the_corpus_names_the_clips():
-    members = [*clips(20), clip(100, "Igual", part="test"), clip(101, "igual!", part="train")]
-    with pytest.raises(InputError, match=r"text 'igual'.*train: c0101; test: c0100"):
-        split.divide(members, WANTED, 1)
+def test_one_text_in_two_parts_of_the_corpus_stays_where_it_is_held_out():
+    """Test before val before train; clips without a part follow; the reason names the clip that stays."""
+    members = [
+        *clips(20),
+        clip(100, "Igual", part="test"),
+        clip(101, "igual!", part="train"),
+        clip(102, "IGUAL", part="val"),
+        clip(103, "igual"),
+        clip(110, "Outra", part="val"),
+        clip(111, "outra...", part="train"),
+    ]
+    kept, leaks = split.without_leaks(members, "text")
+    assert {u.id for u in members} - {u.id for u in kept} == {"c0101", "c0102", "c0111"}
+    assert {(r.id, r.stage, r.code) for r in leaks} == {
+        (identifier, "split", "leak") for identifier in ("c0101", "c0102", "c0111")
+    }
+    reasons = {r.id: r.reason for r in leaks}
+    assert reasons["c0101"].startswith(
+        "the corpus puts it in train, but its text 'igual' is in test: c0100; nothing"
+    )
+    assert "puts it in train, but its text 'outra' is in val: c0110" in reasons["c0111"]
+    parts = split.divide(kept, WANTED, 1)
+    split.check_leaks(parts, "text")
+    placed = part_of(parts)
+    assert (placed["c0100"], placed["c0103"], placed["c0110"]) == ("test", "test", "val")
+
+
+def test_one_speaker_in_two_parts_of_the_corpus_stays_where_he_is_held_out():
+    members = [clip(n, speaker="ana", part="train") for n in range(9)]
+    members += [clip(9, speaker="rui", part="train"), clip(10, speaker="rui", part="test")]
+    kept, leaks = split.without_leaks(members, "speaker")
+    assert [r.id for r in leaks] == ["c0009"]
+    assert "its speaker 'rui' is in test: c0010" in leaks[0].reason
+    assert len(kept) == 10
+    assert not split.without_leaks(members, "text")[1]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +183,20 @@ def test_the_stage_reads_every_shard_and_counts(tmp_path):
     kept = {u.id for rows in read.values() for u in rows}
     assert kept == {u.id for u in clips(100)} - {"c0003", "c0050"}
     assert sum(metrics[f"{name}_hours"] for name in split.PARTS) == pytest.approx(0.098)
+
+
+def test_the_stage_writes_the_leaks_and_loses_nothing(tmp_path):
+    members = [clip(n, part=("train", "val", "test")[n % 3]) for n in range(30)]
+    members.append(clip(30, "Frase número 2!", part="train"))
+    manifest.write(tmp_path / "wav/00/manifest.jsonl", members)
+    manifest.write(tmp_path / "wav/00/rejects.jsonl", [])
+    manifest.write(tmp_path / "quality/rejects.jsonl", [])
+    out = tmp_path / "splits"
+    metrics = split.run(Settings(shards=1), wav=tmp_path / "wav", quality=tmp_path / "quality", out=out)
+    rejects = manifest.read(out / "rejects.jsonl", Reject)
+    assert [(r.id, r.code) for r in rejects] == [("c0030", "leak")]
+    assert metrics["rejected"] == 1
+    assert sum(len(manifest.read(out / f"{name}.jsonl")) for name in split.PARTS) == 30
 
 
 def test_a_missing_shard_is_named(tmp_path):

@@ -33,6 +33,7 @@ REMEDIES = {
     "format": "convert it: ffmpeg -i OLD NEW.wav",
     "held-back": "limit the one peak, a click or a plosive, in an audio editor",
     "json": "make the line one JSON object, as json.dumps writes it",
+    "leak": "nothing need be done; to train on it, name no part for the other clip, or take that one out",
     "long": "cut it into utterances",
     "missing": "put the file where the listing says, or correct the listing",
     "mistranscribed": "listen to it, and write down what is said",

@@ -1,8 +1,9 @@
 """All normalised clips -> train, val and test, by hash: adding clips never moves old ones.
 
 A clip's place follows from the seed and its text (or speaker) alone, so equal texts stay together.
-A clip that the corpus itself calls val or test stays that, and equal ones follow it. In a corpus so
-small that its shares leave a part empty, the key that stands nearest fills it, and the log says so.
+A clip that the corpus itself calls val or test stays that, and equal ones follow it; those that the corpus
+puts into another part are rejected as leaks. In a corpus so small that its shares leave a part empty, the
+key that stands nearest fills it, and the log says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sotaque import manifest
-from sotaque.errors import InputError
+from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance
 from sotaque.rejects import counted
 from sotaque.settings import Settings, Split
@@ -23,14 +24,13 @@ from sotaque.text import normalize_for_wer
 log = logging.getLogger("sotaque")
 
 PARTS = ("train", "val", "test")
-_NAMED = 5
 
 
 def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str, float]:
-    """Write out/{train,val,test}.jsonl, without what quality dropped; `part` is then where a clip is.
+    """Write out/{train,val,test}.jsonl, without what quality dropped, and out/rejects.jsonl: the leaks.
 
-    Raises InputError for an empty part, where the corpus itself puts one text in two parts, and when
-    normalize rejected more clips than ingest.max_rejected_share.
+    `part` is then where a clip is. Raises InputError for an empty part, and when normalize rejected more
+    clips than ingest.max_rejected_share.
     """
     shard_names = manifest.shard_names(settings.shards)
     dropped = {reject.id for reject in manifest.read(quality / "rejects.jsonl", Reject)}
@@ -42,11 +42,19 @@ def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str,
     ]
     rejects = [r for shard in shard_names for r in manifest.read(wav / shard / "rejects.jsonl", Reject)]
     refuse(rejects, len(utterances) + len(dropped), wav, settings.ingest.max_rejected_share)
-    parts = divide(utterances, settings.split, settings.seed)
+    kept, leaks = without_leaks(utterances, settings.split.by)
+    parts = divide(kept, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)
+    if sum(map(len, parts.values())) + len(leaks) != len(utterances):
+        raise AssertionError(f"{len(utterances)} clips in, {len(kept)} placed and {len(leaks)} rejected")
     for name in PARTS:
         manifest.write(out / f"{name}.jsonl", parts[name])
-    clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS}
+    manifest.write(out / "rejects.jsonl", leaks)
+    if leaks:
+        log.warning(
+            "split: the corpus puts them in two parts: %s; see %s", counted(leaks), out / "rejects.jsonl"
+        )
+    clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS} | {"rejected": float(len(leaks))}
     return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
 
 
@@ -62,16 +70,34 @@ def refuse(rejects: list[Reject], kept: int, wav: Path, allowed: float) -> None:
     )
 
 
+def without_leaks(utterances: list[Utterance], by: str) -> tuple[list[Utterance], list[Reject]]:
+    """Of clips that share a text (or speaker), and that the corpus names for two parts, keep those held out.
+
+    Test goes before val, and val before train; clips that it names for no part are kept.
+    """
+    kept, leaks = [], []
+    for key, members in grouped(utterances, by).items():
+        held = hint_of(members)
+        first = min((u.id for u in members if u.part == held), default="")
+        for utterance in members:
+            if utterance.part in (held, ""):
+                kept.append(utterance)
+                continue
+            reason = (
+                f"the corpus puts it in {utterance.part}, but its {by} {key[:80]!r} is in {held}: {first}"
+            )
+            leaks.append(Reject.of(utterance.id, utterance.audio, "split", ClipError("leak", reason)))
+    return kept, leaks
+
+
 def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, list[Utterance]]:
     """Part -> its utterances.
 
     A part for which the corpus names clips of its own takes no others; where it names none for val (or
     test), they are drawn from the rest, clips that it calls train included.
     """
-    groups = defaultdict(list)
-    for utterance in utterances:
-        groups[key_of(utterance, wanted.by)].append(utterance)
-    hints = {key: hint_of(members, key, wanted.by) for key, members in groups.items()}
+    groups = grouped(utterances, wanted.by)
+    hints = {key: hint_of(members) for key, members in groups.items()}
     drawn = {part: share for part, share in shares(wanted).items() if part not in hints.values()}
     places = {key: place(key, seed) for key in groups}
     free = [key for key in groups if hints[key] not in ("val", "test")]
@@ -91,17 +117,18 @@ def key_of(utterance: Utterance, by: str) -> str:
     return normalize_for_wer(utterance.text, utterance.language)
 
 
-def hint_of(members: list[Utterance], key: str, by: str) -> str:
-    """The part that the corpus names for a group, "" for none; raises InputError when it names two."""
-    named = {part: [u.id for u in members if u.part == part] for part in PARTS}
-    named = {part: sorted(ids)[:_NAMED] for part, ids in named.items() if ids}
-    if len(named) > 1:
-        listed = "; ".join(f"{part}: {', '.join(ids)}" for part, ids in named.items())
-        raise InputError(
-            f"the corpus puts the {by} {key[:80]!r} in more than one part ({listed}); "
-            "give these clips one part in the corpus' metadata, or none"
-        )
-    return next(iter(named), "")
+def grouped(utterances: list[Utterance], by: str) -> dict[str, list[Utterance]]:
+    """Key -> the utterances that have it."""
+    groups = defaultdict(list)
+    for utterance in utterances:
+        groups[key_of(utterance, by)].append(utterance)
+    return groups
+
+
+def hint_of(members: list[Utterance]) -> str:
+    """The part that the corpus names for a group, of several the one most held out; "" for none."""
+    named = {utterance.part for utterance in members}
+    return next((part for part in reversed(PARTS) if part in named), "")
 
 
 def place(key: str, seed: int) -> float:
