@@ -10,6 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 CORES ?= all
 INSTALLED := $(VENV)/.sotaque-installed
+BACKENDS := $(VENV)/.sotaque-backends
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
@@ -33,12 +34,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+backends: $(BACKENDS)  ## install the packages of the model families that need their own (backends.lock)
+
+$(BACKENDS): backends.lock $(INSTALLED)
+	@echo "installing the packages of backends.lock into $(VENV)"
+	@python -m pip install --quiet --no-deps --requirement backends.lock
+	@touch $@
+
 demo: $(INSTALLED)  ## run the whole chain on the shipped micro models and print the results
 	@mkdir -p scratch && date +%s > scratch/demo-started
 	@snakemake --cores $(CORES) $(CONFIG)
 	@sotaque summary $(if $(CONFIG),--params .stamps/params.yaml)
 
-test: $(INSTALLED)  ## run the tests
+test: $(BACKENDS)  ## run the tests
 	@python -m pytest
 
 lint: $(INSTALLED)  ## check style of Python, Snakemake and shell commands
@@ -80,4 +88,4 @@ lock: pyproject.toml  ## write requirements.lock anew from the ranges of pyproje
 clean:  ## remove everything that the pipeline made; raw corpora and the environment stay
 	@rm -rf data/raw/demo data/manifest data/wav data/measures data/quality data/splits data/tokens data/export models results logs scratch .stamps .locks
 
-.PHONY: help install demo test lint format bench micro ui pull lock clean
+.PHONY: help install backends demo test lint format bench micro ui pull lock clean
