@@ -10,8 +10,8 @@ from bench import generate, train
 
 import tiny
 from sotaque import manifest
+from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus import Backend
-from sotaque.model_spec import Generation
 
 
 @pytest.fixture

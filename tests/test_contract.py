@@ -11,8 +11,8 @@ import torch
 import tiny
 from conftest import ROOT
 from sotaque import backends
+from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.protocol import IGNORED, Prompt
-from sotaque.model_spec import Generation
 from sotaque.settings import Lora
 from sotaque.training import lora, merge
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus import generate
 from sotaque.backends.orpheus import layout as layout_module
 from sotaque.data.sentences import demonstration
 from sotaque.micro import speech, vocabulary
 from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.voices import TARGETS
-from sotaque.model_spec import Generation
 
 ASSETS = Path(__file__).parent.parent / "assets" / "micro"
 LARGEST_BYTES = 25_000_000

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
+from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus import Backend, generate, layout
 from sotaque.backends.protocol import Prompt
 from sotaque.errors import InputError, ModelError
-from sotaque.model_spec import Generation
 
 CPU = torch.device("cpu")
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from sotaque import files, model_spec
+from sotaque.backends.families import FAMILIES, Files
 from sotaque.errors import ModelError
 from sotaque.model_spec import Source
 from sotaque.settings import Settings
 
-NEEDED = {
-    "network": (("config.json",), ("tokenizer.json",), ("*.safetensors",)),
-    "codec": (("config.json",), ("pytorch_model.bin", "model.safetensors")),
-    "asr": (("*.pt",),),
-}
+ASR: Files = (("*.pt",),)
 
 
 def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
@@ -26,27 +23,28 @@ def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
     Raises ModelError naming the part, the file and what to put where when something is missing.
     """
     spec = model_spec.read(settings.model)
+    family = FAMILIES[spec.backend]
     with files.atomic_folder(out) as folder:
-        for part in NEEDED:
+        for part, needed in {"network": family.network, "codec": family.codec, "asr": ASR}.items():
             source = getattr(spec, part)
-            root = locate(source, part, model, offline=settings.fetch.offline)
+            root = locate(source, part, needed, model, offline=settings.fetch.offline)
             for path in wanted_files(root, source):
                 files.link_or_copy(path, folder / part / path.relative_to(root))
-            check(folder / part, part, source, model)
+            check(folder / part, part, needed, source, model)
         size = sum(p.stat().st_size for p in files.walk(folder))
     return {"base_megabytes": size / 1e6}
 
 
-def locate(source: Source, part: str, model: Path, offline: bool) -> Path:
+def locate(source: Source, part: str, needed: Files, model: Path, offline: bool) -> Path:
     """The folder of one source on this machine, fetched first where need be."""
     if source.hub is not None:
-        return _snapshot(source, part, model, offline)
+        return _snapshot(source, part, needed, model, offline)
     if source.whisper is not None:
         return _whisper(source, part, model, offline)
     folder = Path(source.folder)
     if not folder.is_dir():
         raise ModelError(
-            f"{model}: {part}.folder is {folder}, and there is no such folder; put {_listed(part)} there"
+            f"{model}: {part}.folder is {folder}, and there is no such folder; put {_listed(needed)} there"
         )
     return folder
 
@@ -61,17 +59,17 @@ def wanted_files(root: Path, source: Source) -> list[Path]:
     return found
 
 
-def _listed(part: str) -> str:
-    return ", ".join(" or ".join(names) for names in NEEDED[part])
+def _listed(needed: Files) -> str:
+    return ", ".join(" or ".join(names) for names in needed)
 
 
-def check(folder: Path, part: str, source: Source, model: Path) -> None:
+def check(folder: Path, part: str, needed: Files, source: Source, model: Path) -> None:
     """Every needed file is there and every pinned checksum agrees."""
-    for names in NEEDED[part]:
+    for names in needed:
         if not any(list(folder.glob(name)) for name in names):
             there = ", ".join(p.relative_to(folder).as_posix() for p in files.walk(folder)[:12]) or "nothing"
             raise ModelError(
-                f"{model}: {part} lacks {' or '.join(names)}; found: {there}; expected: {_listed(part)}"
+                f"{model}: {part} lacks {' or '.join(names)}; found: {there}; expected: {_listed(needed)}"
             )
     for name, expected in source.sha256.items():
         path = folder / name
@@ -85,7 +83,7 @@ def check(folder: Path, part: str, source: Source, model: Path) -> None:
             )
 
 
-def _snapshot(source: Source, part: str, model: Path, offline: bool) -> Path:
+def _snapshot(source: Source, part: str, needed: Files, model: Path, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -101,8 +99,8 @@ def _snapshot(source: Source, part: str, model: Path, offline: bool) -> Path:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{model}: {part} could not be fetched from the hub repository {source.hub} at revision "
-            f"{source.revision}: {reason}. Without the network, bring its files {_listed(part)} to a folder "
-            f"of this machine and write `{part}: {{folder: PATH}}` in {model}"
+            f"{source.revision}: {reason}. Without the network, bring its files {_listed(needed)} to a "
+            f"folder of this machine and write `{part}: {{folder: PATH}}` in {model}"
         ) from None
 
 

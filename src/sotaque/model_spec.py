@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from sotaque import settings, yaml_file
+from sotaque.backends.families import FAMILIES
+from sotaque.backends.families import OrpheusGeneration as Generation  # noqa: F401, so micro/ calls it
 from sotaque.errors import SettingsError
 
 
@@ -27,26 +30,22 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Generation:
-    temperature: float = settings.number(0.6, 0.0, 5.0)
-    top_p: float = settings.number(0.9, 0.01, 1.0)
-    repetition_penalty: float = settings.number(1.1, 0.5, 5.0)
-    max_s: float = settings.number(14.6, 0.1, 600.0)
-
-
-@dataclass(frozen=True)
 class ModelSpec:
-    """about: one sentence for the report: what this model is and what may be expected of it."""
+    """about: one sentence for the report: what this model is and what may be expected of it.
 
-    backend: Literal["orpheus"]
+    lora_targets: names of modules, or one regular expression over their whole paths, as peft takes them.
+    generation: the dataclass of the backend's family.
+    """
+
+    backend: str
     about: str
     weights_licence: str
     sample_rate_hz: int
     network: Source
     codec: Source
     asr: Source
-    lora_targets: tuple[str, ...]
-    generation: Generation = Generation()
+    lora_targets: tuple[str, ...] | str
+    generation: Any = None
 
 
 def path_of(model: str) -> Path:
@@ -56,7 +55,7 @@ def path_of(model: str) -> Path:
 def read(model: str) -> ModelSpec:
     """Read workflow/models/<model>.yaml; raises SettingsError naming the key at fault."""
     path = path_of(model)
-    spec = settings.build(ModelSpec, yaml_file.read(path), str(path))
+    spec = _build(yaml_file.read(path), path)
     faults = []
     for part in ("network", "codec", "asr"):
         source = getattr(spec, part)
@@ -71,3 +70,21 @@ def read(model: str) -> ModelSpec:
             "write {folder: PATH} in place of hub and revision"
         )
     return spec
+
+
+def _build(values: Any, path: Path) -> ModelSpec:
+    """`generation` is checked against the dataclass of the backend that the same file names."""
+    plain = {k: v for k, v in values.items() if k != "generation"} if isinstance(values, dict) else values
+    spec = settings.build(ModelSpec, plain, str(path))
+    if spec.backend not in FAMILIES:
+        raise SettingsError(f"{path}: backend is {spec.backend!r}, allowed: {', '.join(FAMILIES)}")
+    try:
+        re.compile(spec.lora_targets if isinstance(spec.lora_targets, str) else "")
+    except re.error as error:
+        raise SettingsError(
+            f"{path}: lora_targets is {spec.lora_targets!r}, expected a list of module names or a regular "
+            f"expression, and this is none: {error}"
+        ) from None
+    kind = FAMILIES[spec.backend].generation
+    chosen = settings.build(kind, values.get("generation") or {}, str(path), "generation")
+    return dataclasses.replace(spec, generation=chosen)

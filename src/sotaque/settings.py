@@ -275,7 +275,8 @@ def _convert(kind: Any, value: Any, name: str, where: str, bounds: tuple[float, 
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, name, where, bounds)
+        kinds = [a for a in arguments if a is not type(None)]
+        return _convert(type(value) if type(value) in kinds else kinds[0], value, name, where, bounds)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool):
             raise SettingsError(f"{name}: {where} is {value!r}, allowed: {', '.join(map(str, arguments))}")

@@ -1,19 +1,31 @@
-"""The model families by name; a family's module is imported when it is asked for."""
+"""Loads a model family by its name; a family's module is imported when it is asked for."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sotaque.backends.families import FAMILIES
+from sotaque.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
     from sotaque.backends.protocol import Backend
 
-MODULES = {"orpheus": "sotaque.backends.orpheus"}
-
 
 def load(name: str, base: Path, device: torch.device) -> Backend:
-    """The backend `name` over the folder that `fetch` made."""
-    return importlib.import_module(MODULES[name]).Backend(base, device)
+    """The backend `name` over the folder that `fetch` made.
+
+    Raises ModelError, with the command to type, when a package that the family needs is not installed.
+    """
+    family = FAMILIES[name]
+    missing = [package for package in family.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ModelError(
+            f"backend {name} needs the Python package {', '.join(missing)}, which is not installed; "
+            f"type: {family.install}"
+        )
+    return importlib.import_module(f"sotaque.backends.{name}").Backend(base, device)

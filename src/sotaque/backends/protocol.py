@@ -2,6 +2,7 @@
 
 The loop, the checkpoints, the metrics and the report know only these verbs. Codes are integer
 arrays of shape (F, K): F frames of K codes each, in the order in which the model speaks them.
+What an example and a batch hold is the family's own affair.
 """
 
 from __future__ import annotations
@@ -14,25 +15,31 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sotaque.model_spec import Generation
+from sotaque.backends.families import Generation
 
 IGNORED = -100  # the label of a position without loss
 
 
 @dataclass(frozen=True)
-class Example:
-    """One training item: token ids (L,) and labels (L,), IGNORED where there is no loss."""
+class Reference:
+    """Another clip of the same speaker, never the one that is spoken or learnt.
 
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
+    text: what is said in it. audio: its WAV. codes (F, K): what `encode` makes of it.
+    """
+
+    text: str
+    audio: Path
+    codes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to speak and the speaker tag to speak it with."""
+    """A text to speak, the speaker tag to speak it with, its language and how the speaker sounds."""
 
     text: str
     speaker: str
+    language: str = ""
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,21 @@ class Spoken:
     stopped: bool
 
 
+class Example(Protocol):
+    """One training item, a frozen dataclass of its family; its length is the positions that it costs."""
+
+    def __len__(self) -> int: ...
+
+
 class Backend(Protocol):
     """One model family over the base folder that `fetch` made.
 
     A backend is built as `Backend(base: Path, device: torch.device)`; codec and network are
     loaded when first used.
+
+    sample_rate_hz: what `encode` hears; codec_rate_hz: what `decode` gives. generation: the family's
+    dataclass of settings. packs: `collate` can put many examples in one row. wants_reference: every prompt
+    must hold a reference, of shortest_reference_s or more.
     """
 
     device: torch.device
@@ -56,36 +73,51 @@ class Backend(Protocol):
     n_codebooks: int
     codes_per_frame: int
     frame_rate_hz: float
+    generation: type
+    packs: bool
+    wants_reference: bool
+    shortest_reference_s: float
 
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Waves (T,) float32 at sample_rate_hz -> codes (F, K) int16, each as if encoded alone."""
         ...
 
-    def decode(self, codes: np.ndarray, seed: int) -> np.ndarray:
-        """Codes (F, K) -> a wave (T,) float32 at codec_rate_hz."""
+    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
+        """Codes (F, K) -> a wave (T,) float32 at codec_rate_hz.
+
+        reference: whose voice, for codes that do not hold it.
+        """
         ...
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """The network of a folder (the base's when none is given), on the device, in eval mode."""
         ...
 
-    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example: ...
+    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
+        """The training item: `codes` (F, K) is what the prompt's text sounds like.
+
+        Raises InputError for a text that cannot be learnt, ModelError for codes that cannot be spoken.
+        """
+        ...
 
     def collate(self, examples: Sequence[Example], packed: bool = False) -> dict[str, torch.Tensor]:
-        """A batch (B, L) on the device: input_ids, labels, attention_mask.
+        """A batch on the device, for `loss` and `logits`.
 
-        packed: all examples in one row, each with the loss that it has alone.
+        packed: all examples in one row, each with the loss that it has alone; only where `packs`.
         """
         ...
 
     def loss(
         self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(sum of the losses in nats, number of labels); their ratio is the mean per label."""
+        """(sum of the losses in nats, number of labels); their ratio is the mean per label.
+
+        A family that predicts by two streams adds up both.
+        """
         ...
 
     def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """float32 logits (N, V) at the N labelled positions of a batch, in batch order."""
+        """float32 logits (N, V) at the N labelled positions of the main stream of a batch, in batch order."""
         ...
 
     def generate(
@@ -106,6 +138,17 @@ class Backend(Protocol):
         """The sorted tensor names of a saved network; the base's when no folder is given."""
         ...
 
-    def lora_config(self, targets: Sequence[str], rank: int, alpha: int, dropout: float) -> Any:
-        """The peft configuration that adapts this family's network."""
+    def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> Any:
+        """The peft configuration that adapts this family's network.
+
+        targets: names of modules, or one regular expression over their whole paths.
+        """
+        ...
+
+    def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
+        """(layers of the largest stack, columns of its logits), for the estimate of memory."""
+        ...
+
+    def checkpoint_gradients(self, network: torch.nn.Module, wanted: bool) -> None:
+        """Turn gradient checkpointing (never re-entrant) on or off, with or without an adapter."""
         ...

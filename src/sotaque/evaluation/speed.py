@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sotaque import backends, device
-from sotaque.backends.protocol import Prompt
+from sotaque.backends.references import References
 from sotaque.evaluation import bootstrap
 from sotaque.evaluation.context import Context, Scores
 from sotaque.evaluation.similarity import hash_order
@@ -39,15 +39,21 @@ def score(context: Context) -> Scores:
 def _speaker_of(context: Context) -> Callable[[Utterance], float]:
     """A function that says one utterance and returns the seconds of audio it made."""
     backend = backends.load(context.spec.backend, context.base, context.device)
+    references, chosen_seed = References(backend, context.train), context.settings.seed
     if context.system == "codec":
-        return lambda u: len(round_trip(backend, u, context.settings.seed).samples) / backend.codec_rate_hz
+
+        def repeat(utterance: Utterance) -> float:
+            take = round_trip(backend, utterance, chosen_seed, references.of(utterance.speaker))
+            return len(take.samples) / backend.codec_rate_hz
+
+        return repeat
     folder = None if context.system == "base" else context.network
     network = backend.load_network(folder, device.speaking_dtype(backend.device))
 
     def say(utterance: Utterance) -> float:
-        prompt, seed = Prompt(utterance.text, utterance.speaker), seed_of(context.settings.seed, utterance.id)
+        prompt, seed = references.prompt(utterance), seed_of(chosen_seed, utterance.id)
         [spoken] = backend.generate(network, [prompt], context.spec.generation, [seed])
-        return len(decoded(backend, spoken.codes, seed)) / backend.codec_rate_hz
+        return len(decoded(backend, spoken.codes, seed, prompt.reference)) / backend.codec_rate_hz
 
     return say
 

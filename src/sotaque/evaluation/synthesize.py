@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from sotaque import audio, backends, device, manifest, model_spec
-from sotaque.backends.protocol import Backend, Prompt
+from sotaque.backends.protocol import Backend, Reference
+from sotaque.backends.references import References
 from sotaque.errors import SettingsError
 from sotaque.manifest import Utterance
 from sotaque.model_spec import ModelSpec
@@ -58,7 +59,9 @@ def run(
     if system == "reference":
         clips = [_copy(utterance, out) for utterance in utterances]
     else:
-        clips = list(_speak(settings, model_spec.read(model.stem), utterances, base, network, system, out))
+        recordings = manifest.read(splits / "train.jsonl")
+        spec = model_spec.read(model.stem)
+        clips = list(_speak(settings, spec, utterances, recordings, base, network, system, out))
     manifest.write(out / "clips.jsonl", clips)
     return {
         "clips": len(clips),
@@ -76,24 +79,25 @@ def _copy(utterance: Utterance, out: Path) -> Clip:
 
 
 def _speak(
-    settings: Settings, spec: ModelSpec, utterances: Sequence[Utterance], base: Path, network: Path,
-    system: str, out: Path,
+    settings: Settings, spec: ModelSpec, utterances: Sequence[Utterance], recordings: Sequence[Utterance],
+    base: Path, network: Path, system: str, out: Path,
 ) -> Iterator[Clip]:  # fmt: skip
     backend = backends.load(spec.backend, base, device.prepare(settings.synthesize.threads))
+    references = References(backend, recordings)
     with counter(f"synthesize {system}", len(utterances)) as advance:
-        for utterance, take in takes(settings, spec, backend, utterances, network, system):
+        for utterance, take in takes(settings, spec, backend, references, utterances, network, system):
             yield _write(utterance, take, backend.codec_rate_hz, out)
             advance()
 
 
 def takes(
-    settings: Settings, spec: ModelSpec, backend: Backend, utterances: Sequence[Utterance], network: Path,
-    system: str,
+    settings: Settings, spec: ModelSpec, backend: Backend, references: References,
+    utterances: Sequence[Utterance], network: Path, system: str,
 ) -> Iterator[tuple[Utterance, Take]]:  # fmt: skip
     """Each utterance as a system of the codec says it; texts of like length share a batch."""
     if system == "codec":
         for utterance in utterances:
-            yield utterance, round_trip(backend, utterance, settings.seed)
+            yield utterance, round_trip(backend, utterance, settings.seed, references.of(utterance.speaker))
         return
     if system not in ("base", "tuned"):
         raise SettingsError(f"system is {system!r}, allowed: reference, codec, base, tuned")
@@ -103,25 +107,26 @@ def takes(
     size = settings.synthesize.batch_clips
     for start in range(0, len(ordered), size):
         batch = ordered[start : start + size]
-        prompts = [Prompt(u.text, u.speaker) for u in batch]
+        prompts = [references.prompt(u) for u in batch]
         seeds = [seed_of(settings.seed, u.id) for u in batch]
-        for utterance, seed, spoken in zip(
-            batch, seeds, backend.generate(loaded, prompts, spec.generation, seeds), strict=True
-        ):
-            yield utterance, Take(decoded(backend, spoken.codes, seed), len(spoken.codes), spoken.stopped)
+        said = backend.generate(loaded, prompts, spec.generation, seeds)
+        for utterance, prompt, seed, spoken in zip(batch, prompts, seeds, said, strict=True):
+            wave = decoded(backend, spoken.codes, seed, prompt.reference)
+            yield utterance, Take(wave, len(spoken.codes), spoken.stopped)
 
 
-def round_trip(backend: Backend, utterance: Utterance, seed: int) -> Take:
+def round_trip(backend: Backend, utterance: Utterance, seed: int, reference: Reference | None) -> Take:
     """The recording through the codec and back, cut to its own length."""
     samples, rate_hz = audio.read(Path(utterance.audio))
     [codes] = backend.encode([audio.resample(samples, rate_hz, backend.sample_rate_hz)])
     length = round(len(samples) * backend.codec_rate_hz / rate_hz)
-    return Take(decoded(backend, codes, seed_of(seed, utterance.id))[:length], len(codes))
+    wave = decoded(backend, codes, seed_of(seed, utterance.id), reference)
+    return Take(wave[:length], len(codes))
 
 
-def decoded(backend: Backend, codes: np.ndarray, seed: int) -> np.ndarray:
+def decoded(backend: Backend, codes: np.ndarray, seed: int, reference: Reference | None) -> np.ndarray:
     """Codes (F, K) -> samples (T,); no frames, no sound."""
-    return backend.decode(codes, seed) if len(codes) else np.zeros(0, np.float32)
+    return backend.decode(codes, seed, reference) if len(codes) else np.zeros(0, np.float32)
 
 
 def seed_of(seed: int, identifier: str) -> int:

@@ -5,18 +5,22 @@ So any position of a run can be found again without replaying what came before i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from sotaque.backends.protocol import Backend, Example, Prompt
+from sotaque.backends import references
+from sotaque.backends.protocol import Backend, Example, Reference
 from sotaque.data.tokenize import Tokens
 from sotaque.errors import InputError, IntegrityError, ModelError
 from sotaque.manifest import Utterance
 from sotaque.progress import track
 
 BATCHES_A_POOL = 16
+TRIES = 8  # references for a sample that is nearly too long
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,39 @@ class Skipped:
     part: str
     reason: str
     tokens: int = 0
+
+
+class Voices:
+    """Which clips of the same speaker may be the reference of a sample; recordings: the train part."""
+
+    def __init__(self, backend: Backend, tokens: Tokens, recordings: Sequence[Utterance], seed: int):
+        self._tokens, self._seed = tokens, seed
+        self._wanted, self._shortest_s = backend.wants_reference, backend.shortest_reference_s
+        self._clips = {
+            speaker: references.usable(
+                [u for u in recordings if tokens.row(u.id).length], speaker, self._shortest_s
+            )
+            for speaker in sorted({u.speaker for u in recordings} if self._wanted else ())
+        }
+
+    def of(self, utterance: Utterance, epoch: int) -> Iterator[Reference | None]:
+        """Those to try, in an order that is a function of (seed, epoch, id); never the utterance itself.
+
+        Raises InputError when there is none.
+        """
+        if not self._wanted:
+            yield None
+            return
+        others = [u for u in self._clips.get(utterance.speaker, ()) if u.id != utterance.id]
+        if not others:
+            raise InputError(
+                f"speaker {utterance.speaker!r} has no other training clip of {self._shortest_s:g} s or more "
+                "to be its reference, which this model needs"
+            )
+        digest = hashlib.sha256(f"{self._seed}:{epoch}:{utterance.id}".encode()).digest()
+        first = int.from_bytes(digest[:8], "big") % len(others)
+        for other in (others[first:] + others[:first])[:TRIES]:
+            yield Reference(other.text, Path(other.audio), self._tokens.codes(other.id))
 
 
 class Samples:
@@ -44,8 +81,10 @@ class Samples:
         part: str,
         max_tokens: int,
         mask_prompt: bool,
+        voices: Voices,
     ):
         self._backend, self._tokens, self._mask_prompt = backend, tokens, mask_prompt
+        self._voices, self._max_tokens = voices, max_tokens
         self._utterances: list[Utterance] = []
         self.skipped: list[Skipped] = []
         lengths = []
@@ -55,7 +94,7 @@ class Samples:
                 self.skipped.append(Skipped(utterance.id, part, row.reject or "no frames"))
                 continue
             try:
-                length = len(self._example(utterance).input_ids)
+                length = len(self._example(utterance, 0))
             except InputError as error:
                 self.skipped.append(Skipped(utterance.id, part, str(error)))
                 continue
@@ -74,14 +113,24 @@ class Samples:
         return len(self._utterances)
 
     def __getitem__(self, index: int) -> Example:
-        return self._example(self._utterances[index])
+        return self.example(index, epoch=0)
+
+    def example(self, index: int, epoch: int) -> Example:
+        """Sample `index` in an epoch: what changes is its reference, where the backend wants one."""
+        return self._example(self._utterances[index], epoch)
 
     def id(self, index: int) -> str:
         return self._utterances[index].id
 
-    def _example(self, utterance: Utterance) -> Example:
-        prompt = Prompt(utterance.text, utterance.speaker)
-        return self._backend.example(prompt, self._tokens.codes(utterance.id), self._mask_prompt)
+    def _example(self, utterance: Utterance, epoch: int) -> Example:
+        """With the first reference that leaves it short enough; all the same, the shortest that was tried."""
+        codes, found = self._tokens.codes(utterance.id), []
+        for reference in self._voices.of(utterance, epoch):
+            prompt = references.prompt(utterance, reference)
+            found.append(self._backend.example(prompt, codes, self._mask_prompt))
+            if len(found[-1]) <= self._max_tokens:
+                break
+        return min(found, key=len)
 
 
 def epoch(lengths: np.ndarray, batch_clips: int, seed: int, number: int) -> list[np.ndarray]:
@@ -111,9 +160,13 @@ class Plan:
         self.steps = epochs * self._steps_an_epoch
         self._epoch: tuple[int, list[np.ndarray]] = (-1, [])
 
+    def epoch_of(self, step: int) -> int:
+        """The epoch of a step; the first is 0."""
+        return (step - 1) // self._steps_an_epoch
+
     def batches(self, step: int) -> list[np.ndarray]:
         """The batches of optimiser step `step`, which counts from 1."""
-        number, inside = divmod(step - 1, self._steps_an_epoch)
+        number, inside = self.epoch_of(step), (step - 1) % self._steps_an_epoch
         if self._epoch[0] != number:
             self._epoch = (number, epoch(self._lengths, self._batch_clips, self._seed, number))
         return self._epoch[1][inside * self._accumulate : (inside + 1) * self._accumulate]

@@ -12,6 +12,7 @@ import torch
 
 from sotaque import manifest
 from sotaque.backends.protocol import Backend
+from sotaque.backends.references import References
 from sotaque.errors import InputError, ModelError
 from sotaque.evaluation import wer
 from sotaque.evaluation.recognizer import Recognizer
@@ -29,6 +30,7 @@ class Gate:
         self.texts = hash_order(manifest.read(splits / "val.jsonl"))[: settings.gate.clips]
         if not self.texts:
             raise InputError(f"{splits / 'val.jsonl'} has no utterance to speak; raise split.val_share")
+        self.references = References(backend, manifest.read(splits / "train.jsonl"))
         self.recognizer = Recognizer(base / "asr", backend.device)
 
     def check(self, network: torch.nn.Module, step: int) -> float:
@@ -37,7 +39,7 @@ class Gate:
         Raises ModelError, with the texts and what was heard, when it is over gate.wer.
         """
         network.eval()
-        waves, _ = speak(self.settings, self.backend, self.texts, network, self.generation)
+        waves, _ = speak(self.settings, self.backend, self.references, self.texts, network, self.generation)
         heard = transcribe(self.recognizer, self.texts, waves, self.backend.codec_rate_hz)
         rates = wer.error_rates([u.text for u in self.texts], heard, [u.language for u in self.texts])
         found, limit = rates.wer or 0.0, self.settings.gate.wer

@@ -25,20 +25,32 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def attach(
-    backend: Backend, network: torch.nn.Module, targets: Sequence[str], lora: Lora, seed: int
+    backend: Backend, network: torch.nn.Module, targets: Sequence[str] | str, lora: Lora, seed: int
 ) -> PeftModel:
     """Put a fresh adapter, which changes nothing yet, on the network.
 
-    Raises ModelError when a target is not in the network.
+    targets: names of modules, or one regular expression over their whole paths. Raises ModelError when a
+    target is not in the network.
     """
     names = [name for name, _ in network.named_modules()]
+    if isinstance(targets, str):
+        if not any(re.fullmatch(targets, name) for name in names):
+            raise ModelError(
+                f"lora_targets is {targets!r}, and the whole path of no module matches that; "
+                f"paths look like {max(names, key=len)}"
+            )
+    else:
+        _check_names(targets, names)
+    torch.manual_seed(seed)
+    config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
+    return _put_on(network, config)
+
+
+def _check_names(targets: Sequence[str], names: Sequence[str]) -> None:
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             there = ", ".join(sorted({n.rpartition(".")[2] for n in names if n}))
             raise ModelError(f"lora_targets names {target!r}; there is no such module, only: {there}")
-    torch.manual_seed(seed)
-    config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
-    return _put_on(network, config)
 
 
 def _put_on(network: torch.nn.Module, config: LoraConfig) -> PeftModel:

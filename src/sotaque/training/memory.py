@@ -108,15 +108,16 @@ class Measure:
     def need(self, batch_clips: int, checkpointing: bool) -> Need:
         """For the largest batch there can be: the longest clips together."""
         positions = self.longest * min(batch_clips, len(self._lengths))
-        parameters, config = list(self._network.parameters()), self._network.config
+        parameters = list(self._network.parameters())
+        layers, vocabulary = self._backend.layers_and_vocabulary(self._network)
         learning = [p for p in parameters if p.requires_grad]
         fixed, each = self._kept(checkpointing)
         return Need(
             weights=sum(p.numel() * p.element_size() for p in parameters),
             learning=sum(p.numel() * p.element_size() * (1 + MOMENTS) for p in learning),
             kept=int(fixed + each * positions),
-            working=int(self._kept(False)[1] * positions / config.num_hidden_layers),
-            logits=cross_entropy.held_bytes(positions, config.vocab_size, self._dtype),
+            working=int(self._kept(False)[1] * positions / layers),
+            logits=cross_entropy.held_bytes(positions, vocabulary, self._dtype),
             positions=positions,
         )
 
@@ -126,17 +127,13 @@ class Measure:
         self._checkpoint(checkpointing)
         one, two = (self._forward([self._short] * clips) for clips in (1, 2))
         self._checkpoint(self._wanted)
-        return max(0, 2 * one - two), (two - one) / self._backend.collate([self._short])["input_ids"].numel()
+        return max(0, 2 * one - two), (two - one) / len(self._short)
 
     def _checkpoint(self, wanted: bool) -> None:
         if wanted == self._on:
             return
         self._on = wanted
-        if wanted:
-            kwargs = {"use_reentrant": False}
-            self._network.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
-        else:
-            self._network.gradient_checkpointing_disable()
+        self._backend.checkpoint_gradients(self._network, wanted)
 
     def _forward(self, examples: Sequence[Example]) -> int:
         """Bytes that autograd keeps after a forward pass, the parameters apart."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from sotaque import backends, device, files, model_spec
-from sotaque.backends.protocol import Backend, Prompt
+from sotaque import audio, backends, device, files, model_spec
+from sotaque.backends.protocol import Backend, Prompt, Reference
 from sotaque.errors import ModelError
-from sotaque.model_spec import Generation
 from sotaque.settings import Settings
 from sotaque.training import lora as adapters
 
 STORAGE_ROUNDING = 2**-8
 PROBE_FRAMES = 16
-PROBE = Prompt("one two three four five", "speaker")
+PROBE = "one two three four five"
 
 
 def run(
@@ -83,8 +84,21 @@ def _check_weights(merged: torch.nn.Module, reloaded: torch.nn.Module, out: Path
 
 def _probe(backend: Backend, network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A sequence that the adapted network speaks itself, with labels everywhere."""
-    [spoken] = backend.generate(network, [PROBE], Generation(max_s=PROBE_FRAMES / backend.frame_rate_hz), [0])
-    return backend.collate([backend.example(PROBE, spoken.codes, mask_prompt=False)])
+    with tempfile.TemporaryDirectory() as folder:
+        reference = _noise(backend, Path(folder)) if backend.wants_reference else None
+        prompt = Prompt(PROBE, "speaker", "en", reference)
+        generation = backend.generation(max_s=PROBE_FRAMES / backend.frame_rate_hz)
+        [spoken] = backend.generate(network, [prompt], generation, [0])
+        return backend.collate([backend.example(prompt, spoken.codes, mask_prompt=False)])
+
+
+def _noise(backend: Backend, folder: Path) -> Reference:
+    """A reference that needs no corpus: noise, always the same."""
+    length = int(max(1.0, backend.shortest_reference_s) * backend.sample_rate_hz)
+    wave = 0.1 * np.random.default_rng(0).standard_normal(length, np.float32)
+    path = folder / "noise.wav"
+    audio.write(path, wave, backend.sample_rate_hz)
+    return Reference(PROBE, path, backend.encode([wave])[0])
 
 
 @torch.inference_mode()

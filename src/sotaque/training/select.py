@@ -15,14 +15,15 @@ import numpy as np
 import torch
 
 from sotaque import backends, device, files, manifest, model_spec
-from sotaque.backends.protocol import Backend, Prompt
+from sotaque.backends.families import Generation
+from sotaque.backends.protocol import Backend
+from sotaque.backends.references import References
 from sotaque.errors import InputError, ModelError
 from sotaque.evaluation import curves, wer
 from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.similarity import SpeakerEncoder, Voices, hash_order
 from sotaque.evaluation.synthesize import decoded, match_loudness, seed_of
 from sotaque.manifest import Utterance
-from sotaque.model_spec import Generation
 from sotaque.progress import track
 from sotaque.settings import Settings, Targets
 from sotaque.training import lora as adapters
@@ -113,6 +114,7 @@ class Ear:
         recordings: Sequence[Utterance],
     ):
         self.settings, self.backend, self.texts = settings, backend, texts
+        self.references = References(backend, recordings)
         self.recognizer = Recognizer(base / "asr", backend.device)
         self.encoder = SpeakerEncoder()
         heard = [u for u in recordings if u.speaker in {text.speaker for text in texts}]
@@ -121,7 +123,7 @@ class Ear:
     def hear(
         self, network: torch.nn.Module, generation: Generation, step: int, val_nats: float | None
     ) -> Candidate:
-        waves, stopped = speak(self.settings, self.backend, self.texts, network, generation)
+        waves, stopped = speak(self.settings, self.backend, self.references, self.texts, network, generation)
         spoken_s = sum(map(len, waves)) / self.backend.codec_rate_hz
         return Candidate(
             step=step,
@@ -150,6 +152,7 @@ class Ear:
 def speak(
     settings: Settings,
     backend: Backend,
+    references: References,
     texts: Sequence[Utterance],
     network: torch.nn.Module,
     generation: Generation,
@@ -159,10 +162,10 @@ def speak(
     for start in range(0, len(texts), size):
         batch = texts[start : start + size]
         seeds = [seed_of(settings.seed, u.id) for u in batch]
-        prompts = [Prompt(u.text, u.speaker) for u in batch]
+        prompts = [references.prompt(u) for u in batch]
         spoken = backend.generate(network, prompts, generation, seeds)
-        for utterance, one, seed in zip(batch, spoken, seeds, strict=True):
-            wave = decoded(backend, one.codes, seed)
+        for utterance, prompt, one, seed in zip(batch, prompts, spoken, seeds, strict=True):
+            wave = decoded(backend, one.codes, seed, prompt.reference)
             if utterance.loudness_lufs is not None:
                 wave = match_loudness(wave, backend.codec_rate_hz, utterance.loudness_lufs)
             waves.append(wave)

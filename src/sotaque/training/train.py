@@ -25,7 +25,7 @@ from peft import PeftModel
 
 from sotaque import backends, device, files, manifest, model_spec, seal
 from sotaque import settings as settings_module
-from sotaque.backends.protocol import IGNORED, Backend
+from sotaque.backends.protocol import Backend
 from sotaque.data.tokenize import Tokens
 from sotaque.errors import InputError, ModelError, SettingsError, StoppedError
 from sotaque.model_spec import ModelSpec
@@ -33,7 +33,7 @@ from sotaque.progress import counter
 from sotaque.settings import Settings
 from sotaque.stages import STAGES
 from sotaque.training import lora, memory, stopping, tracking
-from sotaque.training.batching import Plan, Samples, in_order
+from sotaque.training.batching import Plan, Samples, Voices, in_order
 from sotaque.training.checkpoint import Progress, Scratch
 
 log = logging.getLogger("sotaque")
@@ -101,10 +101,15 @@ class Trainer:
     ) -> Trainer:
         how = settings.train
         dtype = device.precision(how.precision, backend.device)
+        if how.packing and not backend.packs:
+            raise SettingsError(
+                f"params.yaml: train.packing is true, but backend {spec.backend} cannot put many clips in "
+                "one sequence; set it to false"
+            )
         plain = backend.load_network(dtype=dtype)
         network = lora.attach(backend, plain, spec.lora_targets, settings.lora, settings.seed)
         if how.gradient_checkpointing:
-            plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            backend.checkpoint_gradients(network, True)
         parameters = list(lora.trainable(network).values())
         optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=how.weight_decay)
         plan = Plan(train.lengths, how.batch_clips, how.accumulate, settings.epochs, settings.seed)
@@ -216,20 +221,21 @@ def take_step(
     torch.manual_seed(int(seed))
     trainer.network.train()
     trainer.optimizer.zero_grad(set_to_none=True)
-    packed = trainer.settings.train.packing
-    collated = [trainer.backend.collate([trainer.train[i] for i in batch], packed) for batch in batches]
-    labels = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in collated)
-    total = 0.0
-    for batch in collated:
+    packed, epoch = trainer.settings.train.packing, trainer.plan.epoch_of(step)
+    total, labels = 0.0, 0
+    for batch in batches:
         stopping.check()
+        examples = [trainer.train.example(i, epoch) for i in batch]
         with device.autocast(trainer.backend.device, trainer.dtype):
-            loss, _ = trainer.backend.loss(trainer.network, batch)
+            loss, count = trainer.backend.loss(trainer.network, trainer.backend.collate(examples, packed))
         if not torch.isfinite(loss):
             return None, 0
-        (loss / labels).backward()
-        total += loss.item()
+        loss.backward()
+        total, labels = total + loss.item(), labels + int(count)
     limit = trainer.settings.train.clip_norm
     parameters = trainer.optimizer.param_groups[0]["params"]
+    for gradient in (p.grad for p in parameters if p.grad is not None):
+        gradient /= labels
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else math.inf)
     if not torch.isfinite(norm):
         return None, 0
@@ -304,11 +310,13 @@ def _samples(
 ) -> tuple[Samples, Samples]:
     made = []
     stored = Tokens(tokens, manifest.shard_names(settings.shards), base)
+    voices = Voices(backend, stored, manifest.read(splits / "train.jsonl"), settings.seed)
     for part in ("train", "val"):
         path = splits / f"{part}.jsonl"
         samples = Samples(
-            backend, stored, manifest.read(path), part, settings.train.max_tokens, settings.train.mask_prompt
-        )
+            backend, stored, manifest.read(path), part, settings.train.max_tokens,
+            settings.train.mask_prompt, voices,
+        )  # fmt: skip
         for skipped in samples.skipped:
             log.warning("train: %s is left out: %s", skipped.id, skipped.reason)
         if not len(samples):

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from sotaque.backends.families import FAMILIES, OrpheusGeneration
 from sotaque.backends.orpheus import codec
 from sotaque.backends.orpheus import network as llama
 from sotaque.backends.orpheus.layout import SLOTS
 from sotaque.backends.orpheus.tokenizer import Tokenizer
-from sotaque.backends.protocol import IGNORED, Example, Prompt, Spoken
-from sotaque.model_spec import Generation
+from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -27,9 +28,24 @@ if TYPE_CHECKING:
 PAD_TO = 8
 
 
+@dataclass(frozen=True)
+class Example:
+    """One training item: token ids (L,) and labels (L,), IGNORED where there is no loss."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
 class Backend:
     n_codebooks = 3
     codes_per_frame = SLOTS
+    generation = OrpheusGeneration
+    packs = True
+    wants_reference = False
+    shortest_reference_s = 0.0
 
     def __init__(self, base: Path, device: torch.device):
         self.base, self.device = base, device
@@ -47,7 +63,7 @@ class Backend:
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.codec.encode(waves)
 
-    def decode(self, codes: np.ndarray, seed: int) -> np.ndarray:
+    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
         return self.codec.decode(codes, seed)
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
@@ -57,7 +73,8 @@ class Backend:
         return llama.load(inner if inner.is_dir() else folder, self.layout, dtype, self.device)
 
     def _text_ids(self, prompt: Prompt) -> list[int]:
-        return self.tokenizer.text_ids(f"{prompt.speaker}: {prompt.text}")
+        text = FAMILIES["orpheus"].text_form(prompt.language).apply(prompt.text, prompt.language)
+        return self.tokenizer.text_ids(f"{prompt.speaker}: {text}")
 
     def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
         """Prompt, audio, speech end and AI end; without the mask the prompt is learnt too."""
@@ -80,7 +97,7 @@ class Backend:
         return {
             "input_ids": self._padded([e.input_ids for e in examples], self.layout.pad),
             "labels": self._padded([e.labels for e in examples], IGNORED),
-            "attention_mask": self._padded([(1,) * len(e.input_ids) for e in examples], 0),
+            "attention_mask": self._padded([(1,) * len(e) for e in examples], 0),
         }
 
     def _padded(self, values: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
@@ -89,7 +106,7 @@ class Backend:
 
     def _positions(self, examples: Sequence[Example]) -> torch.Tensor:
         """(1, L): 0, 1, 2, ... for each example; each 0 of the padding stands alone."""
-        positions = [position for e in examples for position in range(len(e.input_ids))]
+        positions = [position for e in examples for position in range(len(e))]
         return self._padded([positions], 0)
 
     def loss(
@@ -106,7 +123,7 @@ class Backend:
         self,
         network: torch.nn.Module,
         prompts: Sequence[Prompt],
-        generation: Generation,
+        generation: OrpheusGeneration,
         seeds: Sequence[int],
     ) -> list[Spoken]:
         from sotaque.backends.orpheus import generate
@@ -122,7 +139,7 @@ class Backend:
         """The names of all tensors of a saved network, sorted; the base's when no folder is given."""
         return sorted(key for _, key in llama.weight_keys(folder or self.base / "network"))
 
-    def lora_config(self, targets: Sequence[str], rank: int, alpha: int, dropout: float) -> LoraConfig:
+    def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
         from peft import LoraConfig
 
         return LoraConfig(
@@ -130,9 +147,19 @@ class Backend:
             r=rank,
             lora_alpha=alpha,
             lora_dropout=dropout,
-            target_modules=sorted(targets),
+            target_modules=targets if isinstance(targets, str) else sorted(targets),
             bias="none",
         )
+
+    def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
+        return network.config.num_hidden_layers, network.config.vocab_size
+
+    def checkpoint_gradients(self, network: torch.nn.Module, wanted: bool) -> None:
+        plain = llama.llama_of(network)
+        if wanted:
+            plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            plain.gradient_checkpointing_disable()
 
 
 def _packed(examples: Sequence[Example]) -> Example:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sotaque import audio
+from sotaque.backends.protocol import Reference
 from sotaque.manifest import Utterance
 from sotaque.progress import track
 
@@ -26,7 +27,9 @@ def distances_db(utterances: list[Utterance], backend: Backend, label: str) -> d
     found = {}
     for utterance in track(utterances, label):
         wave, rate_hz = audio.read(Path(utterance.audio))
-        back = backend.decode(backend.encode([wave])[0], SEED)
+        [codes] = backend.encode([wave])
+        itself = Reference(utterance.text, Path(utterance.audio), codes)
+        back = backend.decode(codes, SEED, itself)
         back = audio.resample(back, backend.codec_rate_hz, rate_hz)
         found[utterance.id] = distance_db(wave, back, rate_hz)
     return found

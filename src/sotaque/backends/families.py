@@ -1,0 +1,139 @@
+"""The model families in one table: what each needs, how it reads text, and the settings of its voice.
+
+Nothing heavy is imported here: the Snakefile reads a model's file through it. The code of a family is the
+room `backends/<name>/`, imported by `backends.load` alone.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+from sotaque.settings import number
+
+
+@dataclass(frozen=True)
+class OrpheusGeneration:
+    temperature: float = number(0.6, 0.0, 5.0)
+    top_p: float = number(0.9, 0.01, 1.0)
+    repetition_penalty: float = number(1.1, 0.5, 5.0)
+    max_s: float = number(14.6, 0.1, 600.0)
+
+
+@dataclass(frozen=True)
+class OpenAudioGeneration:
+    temperature: float = number(0.8, 0.0, 5.0)
+    top_p: float = number(0.8, 0.01, 1.0)
+    repetition_penalty: float = number(1.1, 0.5, 5.0)
+    max_s: float = number(30.0, 0.1, 600.0)
+
+
+@dataclass(frozen=True)
+class ChatterboxGeneration:
+    """cfg: weight of the guidance by the text, 0 for none; exaggeration: of the emotion."""
+
+    temperature: float = number(0.8, 0.0, 5.0)
+    top_p: float = number(1.0, 0.01, 1.0)
+    min_p: float = number(0.05, 0.0, 1.0)
+    repetition_penalty: float = number(1.2, 0.5, 5.0)
+    cfg: float = number(0.5, 0.0, 10.0)
+    exaggeration: float = number(0.5, 0.0, 1.0)
+    max_s: float = number(40.0, 0.1, 40.0)
+
+
+@dataclass(frozen=True)
+class CsmGeneration:
+    """top_k: the codes to draw from in each codebook, 0 for all."""
+
+    temperature: float = number(0.9, 0.0, 5.0)
+    top_k: int = number(50, 0, 2051)
+    max_s: float = number(10.0, 0.1, 160.0)
+
+
+Generation = OrpheusGeneration | OpenAudioGeneration | ChatterboxGeneration | CsmGeneration
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How a family reads text: its Unicode form, whether in lower case, what stands before it.
+
+    prefix: `{language}` stands for the two letters of the language.
+    """
+
+    unicode_form: Literal["NFC", "NFKD"] = "NFC"
+    lower_case: bool = False
+    prefix: str = ""
+
+    def apply(self, text: str, language: str) -> str:
+        text = unicodedata.normalize(self.unicode_form, text)
+        return self.prefix.format(language=language) + (text.lower() if self.lower_case else text)
+
+    def describe(self, language: str) -> str:
+        """A sentence for the report."""
+        case = "lower case" if self.lower_case else "case kept"
+        prefix = self.prefix.format(language=language)
+        return f"{self.unicode_form}, {case}, " + (f"{prefix} before it" if prefix else "no language tag")
+
+
+Files = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family.
+
+    network, codec: what `fetch` must find in each part; of the names in a group, any one. packages: what must
+    be importable; install: the command that makes it so. text: by language, "" for all others.
+    """
+
+    generation: type
+    network: Files
+    codec: Files
+    packages: tuple[str, ...]
+    install: str
+    text: dict[str, TextForm]
+
+    def text_form(self, language: str) -> TextForm:
+        return self.text.get(language, self.text[""])
+
+
+FAMILIES = {
+    "orpheus": Family(
+        generation=OrpheusGeneration,
+        network=(("config.json",), ("tokenizer.json",), ("*.safetensors",)),
+        codec=(("config.json",), ("pytorch_model.bin", "model.safetensors")),
+        packages=("transformers", "snac"),
+        install="make install",
+        text={"": TextForm()},
+    ),
+    "csm": Family(
+        generation=CsmGeneration,
+        network=(("config.json",), ("tokenizer.json",), ("*.safetensors",)),
+        codec=(("config.json",), ("*.safetensors",)),
+        packages=("transformers",),
+        install="make install",
+        text={"": TextForm()},
+    ),
+    "chatterbox": Family(
+        generation=ChatterboxGeneration,
+        network=(
+            ("ve.pt",),
+            ("t3_mtl23ls_v2.safetensors", "t3_mtl23ls_v3.safetensors"),
+            ("s3gen.pt",),
+            ("grapheme_mtl_merged_expanded_v1.json",),
+        ),
+        codec=(("s3gen.pt",),),
+        packages=("chatterbox", "perth", "s3tokenizer", "conformer", "diffusers"),
+        install="make backends",
+        text={"": TextForm("NFKD", lower_case=True, prefix="[{language}]")},
+    ),
+    "openaudio": Family(
+        generation=OpenAudioGeneration,
+        network=(("config.json",), ("model.pth",), ("tokenizer.tiktoken",), ("special_tokens.json",)),
+        codec=(("codec.pth",),),
+        packages=("fish_speech", "dac", "audiotools"),
+        install="make backends",
+        text={"": TextForm()},
+    ),
+}

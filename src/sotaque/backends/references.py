@@ -1,0 +1,60 @@
+"""How a speaker sounds: which clip is given to a family that wants a reference.
+
+A finished voice is always spoken with the same clip of the training split. In training the clip changes
+from epoch to epoch (training/batching.py), so that no model learns one reference by heart.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from sotaque import audio
+from sotaque.backends.protocol import Backend, Prompt, Reference
+from sotaque.errors import InputError
+from sotaque.manifest import Utterance
+
+BEST_S = 10.0  # what the authors of the families advise
+
+
+def prompt(utterance: Utterance, reference: Reference | None = None) -> Prompt:
+    return Prompt(utterance.text, utterance.speaker, utterance.language, reference)
+
+
+def usable(utterances: Sequence[Utterance], speaker: str, shortest_s: float) -> list[Utterance]:
+    """The clips of a speaker that are long enough to be a reference."""
+    return [u for u in utterances if u.speaker == speaker and u.duration_s >= shortest_s]
+
+
+class References:
+    """The clip of each speaker with which a finished voice is spoken; recordings: the training split."""
+
+    def __init__(self, backend: Backend, recordings: Sequence[Utterance]):
+        self._backend, self._recordings = backend, recordings
+
+    def prompt(self, utterance: Utterance) -> Prompt:
+        return prompt(utterance, self.of(utterance.speaker))
+
+    @functools.cache  # noqa: B019, for it lives as long as one stage
+    def of(self, speaker: str) -> Reference | None:
+        """The clip nearest to 10 s, with its codes; None for a family that wants none.
+
+        Raises InputError for a speaker without a clip that is long enough.
+        """
+        if not self._backend.wants_reference:
+            return None
+        shortest_s = self._backend.shortest_reference_s
+        clips = usable(self._recordings, speaker, shortest_s)
+        if not clips:
+            longest_s = max((u.duration_s for u in usable(self._recordings, speaker, 0.0)), default=0.0)
+            raise InputError(
+                f"speaker {speaker!r} has no training clip of {shortest_s:g} s or more to take as reference, "
+                f"which this model needs; the longest has {longest_s:.1f} s: add longer clips, or with "
+                "split.by: speaker split by text"
+            )
+        best = min(clips, key=lambda u: (abs(u.duration_s - BEST_S), u.id))
+        path = Path(best.audio)
+        samples, rate_hz = audio.read(path)
+        [codes] = self._backend.encode([audio.resample(samples, rate_hz, self._backend.sample_rate_hz)])
+        return Reference(best.text, path, codes)
