@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sotaque import audio, manifest, settings, yaml_file
+from sotaque.data import pauses
 from sotaque.espeak import speak
 from sotaque.evaluation.context import Context
 from sotaque.evaluation.synthesize import match_loudness
@@ -19,7 +20,8 @@ VOICES = {"iara": "pt-br+f1", "rui": "pt+m3"}
 
 def wave(text: str, voice: str, target_lufs: float = -23.0) -> np.ndarray:
     samples, rate_hz = speak(text, voice)
-    samples = audio.trim(audio.resample(samples, rate_hz, RATE_HZ), RATE_HZ, 45.0, 0.05)
+    samples = audio.resample(samples, rate_hz, RATE_HZ)
+    samples = pauses.trimmed(samples, RATE_HZ, pauses.by_level(samples, RATE_HZ, 45.0), 0.05)
     return match_loudness(samples, RATE_HZ, target_lufs)
 
 

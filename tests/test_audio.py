@@ -211,30 +211,6 @@ def test_silence_has_no_loudness_and_a_blink_is_too_short():
     assert code_of(audio.loudness_lufs, voice(0.39), RATE_HZ) == "too-short"
 
 
-def test_trimming_keeps_the_sound_and_its_margin():
-    silence = np.zeros(RATE_HZ, dtype=np.float32)
-    padded = np.concatenate([silence, voice(0.5), silence])
-    trimmed = audio.trim(padded, RATE_HZ, below_peak_db=45, margin_s=0.05)
-    assert len(trimmed) == pytest.approx((0.5 + 2 * 0.05) * RATE_HZ, abs=0.02 * RATE_HZ)
-    start = np.flatnonzero(padded == trimmed[trimmed != 0][0])[0] - np.flatnonzero(trimmed)[0]
-    np.testing.assert_array_equal(trimmed, padded[start : start + len(trimmed)])
-
-
-def test_trimming_is_relative_to_the_loudest_frame():
-    quiet = 10 ** (-40 / 20) * voice(0.5)
-    padded = np.concatenate([quiet, voice(0.5)])
-    assert len(audio.trim(padded, RATE_HZ, below_peak_db=60, margin_s=0)) == len(padded)
-    assert len(audio.trim(padded, RATE_HZ, below_peak_db=25, margin_s=0)) == pytest.approx(
-        len(padded) / 2, abs=240
-    )
-
-
-def test_trimming_leaves_sound_and_silence_whole():
-    np.testing.assert_array_equal(audio.trim(voice(), RATE_HZ, 45, 0.05), voice())
-    assert len(audio.trim(np.zeros(100, dtype=np.float32), RATE_HZ, 45, 0.05)) == 100
-    assert len(audio.trim(np.zeros(0, dtype=np.float32), RATE_HZ, 45, 0.05)) == 0
-
-
 def test_resampling_to_the_same_rate_changes_nothing():
     np.testing.assert_array_equal(audio.resample(voice(), RATE_HZ, RATE_HZ), voice())
 

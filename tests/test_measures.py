@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models
 
 import tiny
 from sotaque import audio, vad
+from sotaque.data import pauses
 from sotaque.data.measures import characters, codec, limits, relative, signal
 from sotaque.data.measures.table import Table
 from sotaque.espeak import speak
@@ -91,9 +92,9 @@ def test_silence_is_the_share_of_frames_without_speech():
 
 def test_a_sentence_between_pauses_of_known_length():
     samples, rate_hz = speak("Amanhã vou à praia com a minha avó.", "pt-br+f1")
-    spoken = audio.trim(samples.astype(np.float32), rate_hz, 45.0, 0.0)
-    pauses = np.zeros(len(spoken) // 2, np.float32)
-    speech = vad.speech_probability(np.concatenate([pauses, spoken, pauses]), rate_hz)
+    spoken = pauses.trimmed(samples, rate_hz, pauses.by_level(samples, rate_hz, 45.0), 0.0)
+    silence = np.zeros(len(spoken) // 2, np.float32)
+    speech = vad.speech_probability(np.concatenate([silence, spoken, silence]), rate_hz)
     assert signal.silence_share(speech) == pytest.approx(0.5, abs=0.08)
 
 

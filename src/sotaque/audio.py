@@ -31,7 +31,6 @@ ABSOLUTE_GATE_LUFS = -70.0
 RELATIVE_GATE_LU = -10.0
 OVERSHOOT_S = 0.5
 WHOLE_WITHIN_S = 0.1
-_FRAME_S = 0.01
 _LUFS_OFFSET = 0.691  # BS.1770-4, formula 2: 0 LUFS is this much more than full scale squared
 _ANTI_PHASE_SHARE = 0.01
 _MAX_CHUNKS = 1000
@@ -89,6 +88,27 @@ def read(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[
     Raises ClipError: those of read_header, and truncated, unreadable, not-finite, anti-phase.
     """
     header = read_header(path, start_s, end_s)
+    return decoded(path, header), header.rate_hz
+
+
+def read_around(
+    path: Path, start_s: float, end_s: float | None, around_s: float
+) -> tuple[np.ndarray, int, int, int]:
+    """A piece of a recording with around_s on either side, where there is so much.
+
+    Samples (T,) float32, rate_hz, and where in them the piece begins and ends. Raises ClipError as `read`.
+    """
+    piece = read_header(path, start_s, end_s)
+    with _opened(path) as stream:
+        total = stream.frames
+    around = round(around_s * piece.rate_hz)
+    first, end = max(0, piece.first - around), min(total, piece.first + piece.frames + around)
+    samples = decoded(path, replace(piece, first=first, frames=end - first))
+    return samples, piece.rate_hz, piece.first - first, piece.first + piece.frames - first
+
+
+def decoded(path: Path, header: Header) -> np.ndarray:
+    """The samples (T,) that a header speaks of, one channel."""
     channels = np.empty((header.frames, header.channels), dtype=np.float32)
     with _opened(path) as stream:
         try:
@@ -101,7 +121,7 @@ def read(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[
         raise ClipError("truncated", f"the header claims {header.frames} samples, {frames} can be decoded")
     if not np.isfinite(channels).all():
         raise ClipError("not-finite", "some samples are NaN or infinite")
-    return to_mono(channels), header.rate_hz
+    return to_mono(channels)
 
 
 def to_mono(channels: np.ndarray) -> np.ndarray:
@@ -152,20 +172,12 @@ def loudness_lufs(samples: np.ndarray, rate_hz: int) -> float:
     return float(10 * np.log10(above.mean())) - _LUFS_OFFSET
 
 
-def trim(samples: np.ndarray, rate_hz: int, below_peak_db: float, margin_s: float) -> np.ndarray:
-    """Cut the silence at both ends: (T,) -> (T',).
+def high_pass(samples: np.ndarray, rate_hz: int, from_hz: float) -> np.ndarray:
+    """Samples (T,) through a Butterworth filter of fourth order: 3 dB less at from_hz, 24 an octave below."""
+    from scipy.signal import butter, sosfilt
 
-    Silent is a 10 ms frame whose power is more than below_peak_db under that of the loudest one;
-    margin_s is kept on either side. Digital silence comes back whole.
-    """
-    hop = max(1, round(_FRAME_S * rate_hz))
-    padded = np.pad(samples, (0, -len(samples) % hop)).astype(np.float64)
-    power = np.square(padded).reshape(-1, hop).mean(axis=1)
-    if not power.size or power.max() == 0:
-        return samples
-    heard = np.flatnonzero(power > power.max() * 10 ** (-below_peak_db / 10))
-    margin = round(margin_s * rate_hz)
-    return samples[max(0, heard[0] * hop - margin) : (heard[-1] + 1) * hop + margin]
+    sections = butter(4, from_hz, "highpass", fs=rate_hz, output="sos")
+    return sosfilt(sections, samples.astype(np.float64)).astype(np.float32)
 
 
 def encoded(samples: np.ndarray, rate_hz: int) -> bytes:

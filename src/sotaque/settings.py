@@ -84,8 +84,11 @@ class Ingest:
 class Normalize:
     loudness_lufs: float = number(-23.0, -70.0, -5.0)
     peak_dbfs: float = number(-1.0, -20.0, 0.0)
+    high_pass_hz: float = number(0.0, 0.0, 500.0)
+    trim: Literal["level", "vad"] = "level"
     trim_below_peak_db: float = number(45.0, 10.0, 90.0)
     trim_margin_s: float = number(0.05, 0.0, 2.0)
+    cut_margin_s: float = number(0.1, 0.0, 2.0)
     min_s: float = number(0.4, 0.4, 60.0)
     max_s: float = number(30.0, 1.0, 600.0)
     min_characters_per_s: float = number(0.5, 0.0, 100.0)

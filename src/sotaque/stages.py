@@ -111,6 +111,8 @@ STAGES = {
             spec=("sample_rate_hz",),
             code=(
                 "data/normalize.py",
+                "data/pauses.py",
+                "vad.py",
                 "audio.py",
                 "sandbox.py",
                 "rejects.py",

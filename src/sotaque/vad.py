@@ -44,6 +44,11 @@ def speech_probability(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.concatenate(found)
 
 
+def load_libraries() -> None:
+    """Import now what speech_probability imports when first called, so that a forked worker need not."""
+    import onnxruntime  # noqa: F401
+
+
 @functools.cache
 def _session():
     import onnxruntime

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sotaque import audio, files, model_spec, sandbox
+from sotaque import audio, files, model_spec, sandbox, vad
+from sotaque.data import pauses
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject, Utterance
 from sotaque.manifest import read as read_manifest
@@ -33,6 +34,8 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
     kept: list[Utterance] = []
     rejects: list[Reject] = []
     audio.load_libraries()
+    if settings.normalize.trim == "vad":
+        vad.load_libraries()
     work = functools.partial(prepared, wanted=settings.normalize, rate_hz=rate_hz)
     limits = sandbox.Limits(settings.normalize.max_decode_s, settings.normalize.max_decode_mb)
     with contextlib.closing(sandbox.each(work, utterances, limits)) as answers:
@@ -43,6 +46,7 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
                 kept.append(stored(utterance, *answer, out))
     write_manifest(out / "manifest.jsonl", kept)
     write_manifest(out / "rejects.jsonl", rejects)
+    files.settle(out)
     if rejects:
         log.warning("normalize %s: of %d clips rejected: %s", shard, len(utterances), counted(rejects))
     target = settings.normalize.loudness_lufs - BELOW_TARGET_LU
@@ -59,10 +63,12 @@ def prepared(utterance: Utterance, wanted: Normalize, rate_hz: int) -> sandbox.A
 
     Raises ClipError when it cannot be used.
     """
-    samples, source_hz = audio.read(Path(utterance.audio), utterance.start_s, utterance.end_s)
+    samples, source_hz = recorded(utterance, wanted)
     samples = audio.resample(samples, source_hz, rate_hz)
     samples = samples - samples.mean(dtype=np.float64).astype(np.float32)
-    samples = audio.trim(samples, rate_hz, wanted.trim_below_peak_db, wanted.trim_margin_s)
+    if wanted.high_pass_hz:
+        samples = audio.high_pass(samples, rate_hz, wanted.high_pass_hz)
+    samples = trimmed(samples, rate_hz, wanted)
     duration_s = len(samples) / rate_hz
     check_duration(duration_s, wanted)
     check_rate(len(utterance.text) / duration_s, wanted)
@@ -71,10 +77,28 @@ def prepared(utterance: Utterance, wanted: Normalize, rate_hz: int) -> sandbox.A
     return values, audio.encoded(samples, rate_hz)
 
 
+def recorded(utterance: Utterance, wanted: Normalize) -> tuple[np.ndarray, int]:
+    """A clip's samples (T,) and rate_hz; a piece of a recording is cut at the pauses near its ends."""
+    path, start_s, end_s = Path(utterance.audio), utterance.start_s, utterance.end_s
+    if (start_s, end_s) == (0.0, None) or not wanted.cut_margin_s:
+        return audio.read(path, start_s, end_s)
+    around_s = wanted.cut_margin_s + pauses.PAUSE_S
+    samples, rate_hz, first, last = audio.read_around(path, start_s, end_s, around_s)
+    return pauses.cut(samples, rate_hz, first, last, wanted), rate_hz
+
+
+def trimmed(samples: np.ndarray, rate_hz: int, wanted: Normalize) -> np.ndarray:
+    """Without the silence at the ends; raises ClipError "no-speech" where the VAD is asked and hears none."""
+    found = pauses.activity(samples, rate_hz, wanted)
+    if wanted.trim == "vad":
+        pauses.check_speech(found)
+    return pauses.trimmed(samples, rate_hz, found, wanted.trim_margin_s)
+
+
 def stored(utterance: Utterance, values: dict[str, float], wav: bytes, out: Path) -> Utterance:
-    """Write a clip's WAV and say what the clip is now."""
+    """Write a clip's WAV, without waiting for the disk, and say what the clip is now."""
     path = out / f"{utterance.id}.wav"
-    files.write_bytes(path, wav)
+    files.write_bytes(path, wav, wait=False)
     return replace(utterance, audio=path.as_posix(), start_s=0.0, end_s=None, **values)
 
 
