@@ -102,3 +102,12 @@ def test_a_reader_of_the_old_file_keeps_the_old_bytes(tmp_path):
     with (tmp_path / "a.txt").open() as reader:
         files.write_text(tmp_path / "a.txt", "new")
         assert reader.read() == "old"
+
+
+def test_many_files_are_waited_for_at_once(tmp_path):
+    for number in range(3):
+        files.write_bytes(tmp_path / f"{number}.wav", b"sound", wait=False)
+    files.settle(tmp_path)
+    assert {p.name: p.read_bytes() for p in files.walk(tmp_path)} == {f"{n}.wav": b"sound" for n in range(3)}
+    with pytest.raises(OSError, match="gone"):
+        files.settle(tmp_path / "gone")

@@ -6,12 +6,14 @@ What is being written is called `.<name>.<random>.part` beside its place; a kill
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import glob
 import hashlib
 import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, wait: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
+    wait: until the disk has it, some milliseconds; for many files, `settle` waits for all at once.
     An OSError out of the block, a full disk say, names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +36,9 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if wait:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
@@ -68,9 +72,26 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    with atomic(path) as temporary:
+def write_bytes(path: Path, content: bytes, wait: bool = True) -> None:
+    with atomic(path, wait) as temporary:
         temporary.write_bytes(content)
+
+
+def settle(folder: Path) -> None:
+    """Wait until the disk has all that was written to the file system of `folder`.
+
+    Raises OSError when it cannot take it. Only Linux says so (syncfs); others are waited for without a word.
+    """
+    if sys.platform != "linux":
+        os.sync()
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if library.syncfs(handle):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
