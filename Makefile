@@ -39,6 +39,9 @@ backends: $(BACKENDS)  ## install the packages of the model families that need t
 $(BACKENDS): backends.lock $(INSTALLED)
 	@echo "installing the packages of backends.lock into $(VENV)"
 	@python -m pip install --quiet --no-deps --requirement backends.lock
+	@python -c 'import torchaudio' 2> /dev/null || { \
+		echo "torchaudio's compiled part needs CUDA's libraries, which are not here: it is removed, its Python stays"; \
+		rm -f $(VENV)/lib/python3*/site-packages/torchaudio/lib/*.so; python -c 'import torchaudio'; }
 	@touch $@
 
 demo: $(INSTALLED)  ## run the whole chain on the shipped micro models and print the results
