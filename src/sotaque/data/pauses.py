@@ -36,8 +36,9 @@ def activity(samples: np.ndarray, rate_hz: int, wanted: Normalize) -> Activity:
 def by_level(samples: np.ndarray, rate_hz: int, below_peak_db: float) -> Activity:
     """Heard is a frame whose power is no more than below_peak_db under the loudest one's."""
     hop = max(1, round(_LEVEL_FRAME_S * rate_hz))
-    padded = np.pad(samples, (0, -len(samples) % hop)).astype(np.float64)
-    power = np.square(padded).reshape(-1, hop).mean(axis=1)
+    energy = np.zeros(-(-len(samples) // hop) * hop)
+    np.square(samples, out=energy[: len(samples)], dtype=np.float64)
+    power = energy.reshape(-1, hop).mean(axis=1)
     loudest = power.max(initial=0.0)
     return Activity((power > loudest * 10 ** (-below_peak_db / 10)) & (loudest > 0), hop / rate_hz)
 
