@@ -40,6 +40,7 @@ def sources() -> dict[str, np.ndarray]:
     dull = audio.resample(audio.resample(clean, RATE_HZ, 16_000), 16_000, RATE_HZ)
     return {
         "clean": clean,
+        "foreign": spoken.wave("Quanto custa o pão?", "pt-br+f1"),
         "clipped": np.clip(30 * clean, -1, 1),
         "offset": clean + np.float32(0.05),
         "dull": dull,
@@ -54,14 +55,14 @@ def sources() -> dict[str, np.ndarray]:
 
 EXPECTED = {
     "clipped": "clipped", "offset": "dc-offset", "dull": "narrow-band", "noisy": "noisy", "paused": "silence",
-    "quiet": "quiet", "short": "short", "twin-b": "duplicate-audio",
+    "foreign": "foreign-characters", "quiet": "quiet", "short": "short", "twin-b": "duplicate-audio",
 }  # fmt: skip
 
 
 def text_of(name: str) -> str:
     """No two clips say the same."""
-    number = list(sources()).index(name)
-    return "Seis." if name == "short" else f"{TEXT} {number}"
+    given = {"short": "Seis.", "foreign": "Wie viel kostet das Weißbrot?"}
+    return given.get(name, f"{TEXT} {list(sources()).index(name)}")
 
 
 def run_measure(settings: Settings, only: str = "") -> list[Measures]:

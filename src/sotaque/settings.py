@@ -24,7 +24,7 @@ MODELS = Path("workflow/models")
 # In the order in which `auto` asks, the most particular first; each is a file of data/layouts/.
 Code = Literal[
     "short", "long", "quiet", "held-back", "clipped", "dc-offset", "narrow-band", "noisy",
-    "silence", "speaking-rate", "unknown-characters", "mistranscribed", "codec-loss",
+    "silence", "speaking-rate", "foreign-characters", "unknown-characters", "mistranscribed", "codec-loss",
     "duplicate-audio", "duplicate-text",
 ]  # fmt: skip
 Layout = Literal[
@@ -116,6 +116,7 @@ class Quality:
     min_snr_db: float = number(15.0, -20.0, 100.0)
     max_silence_share: float = number(0.4, 0.0, 1.0)
     max_rate_z: float = number(3.5, 0.0, 1000.0)
+    max_foreign_characters: float = number(0.0, 0.0, 10_000.0)
     max_unknown_characters: float = number(0.0, 0.0, 10_000.0)
     max_cer: float = number(0.3, 0.0, 10.0)
     max_codec_z: float = number(3.5, 0.0, 1000.0)

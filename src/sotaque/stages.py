@@ -145,6 +145,7 @@ STAGES = {
             spec=("backend",),
             code=(
                 "data/measure.py",
+                "data/transcripts.py",
                 *(f"data/measures/{name}.py" for name in ("row", "signal", "characters", "codec")),
                 *(f"evaluation/{name}.py" for name in ("context", "recognizer", "wer", "bootstrap")),
                 "vad.py",

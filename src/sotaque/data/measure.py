@@ -15,6 +15,7 @@ import numpy as np
 
 from sotaque import audio, model_spec, text, vad
 from sotaque import manifest as manifests
+from sotaque.data import transcripts
 from sotaque.data.measures import codec, signal
 from sotaque.data.measures.characters import Alphabet
 from sotaque.data.measures.row import Measures
@@ -62,6 +63,7 @@ def measured(utterance: Utterance, source: Utterance, alphabet: Alphabet | None)
         characters_per_s=round(len(words) * rate_hz / len(samples), 3),
         samples_sha256=hashlib.sha256(np.rint(samples * 2**15).astype("<i2").tobytes()).hexdigest(),
         sentence_sha256=hashlib.sha256(f"{utterance.speaker}\n{words}".encode()).hexdigest(),
+        foreign_characters=len(transcripts.foreign(utterance.text, utterance.language)),
         unknown_characters=alphabet.unknown(utterance.text) if alphabet else None,
         **of_source(source),
     )

@@ -59,6 +59,7 @@ LIMITS = (
     Limit("noisy", "snr_db", below, "min_snr_db"),
     Limit("silence", "silence_share", above, "max_silence_share"),
     Limit("speaking-rate", "rate_z", either_way, "max_rate_z"),
+    Limit("foreign-characters", "foreign_characters", above, "max_foreign_characters"),
     Limit("unknown-characters", "unknown_characters", above, "max_unknown_characters"),
     Limit("mistranscribed", "cer", above, "max_cer"),
     Limit("codec-loss", "codec_z", above, "max_codec_z"),

@@ -11,6 +11,7 @@ class Measures:
 
     duration_s, loudness_lufs, bandwidth_hz, snr_db, silence_share, characters_per_s: of the normalised clip.
     source_loudness_lufs, peak_dbfs, clipped_share, dc_offset: of the recording that it was made from.
+    foreign_characters: different ones in the text that its language does not write.
     unknown_characters: characters of the text that the model's tokenizer cannot write.
     cer, heard: what the model's ASR made of the clip, where measure.asr asks for it.
     codec_distance_db: between the clip and its round trip, where measure.codec asks for it.
@@ -33,6 +34,7 @@ class Measures:
     peak_dbfs: float | None = None
     clipped_share: float | None = None
     dc_offset: float | None = None
+    foreign_characters: int | None = None
     unknown_characters: int | None = None
     cer: float | None = None
     heard: str = ""

@@ -15,7 +15,7 @@ from sotaque.data.measures.row import Measures
 
 WORDS = ("speaker", "language", "accent")
 NUMBERS = tuple(f.name for f in fields(Measures) if "float" in str(f.type) or "int" in str(f.type))
-COUNTS = ("unknown_characters", "earlier_audio", "earlier_sentence")
+COUNTS = ("foreign_characters", "unknown_characters", "earlier_audio", "earlier_sentence")
 _DIGEST_BYTES = 16
 
 

@@ -48,6 +48,7 @@ MEASURES = {
     "cer": Measure("CER of the ASR", "", 2),
     "codec_distance_db": Measure("Distance of the codec's round trip", "dB", 2),
     "codec_z": Measure("Distance of the codec's round trip, z-score", "", 1, plotted=False),
+    "foreign_characters": Measure("Foreign characters", "", 0, plotted=False),
     "unknown_characters": Measure("Unknown characters", "", 0, plotted=False),
     "earlier_audio": Measure("Earlier clips with the same samples", "", 0, plotted=False),
     "earlier_sentence": Measure("Earlier clips with the same words", "", 0, plotted=False),
