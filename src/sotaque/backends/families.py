@@ -66,8 +66,8 @@ class TextForm:
     prefix: str = ""
 
     def apply(self, text: str, language: str) -> str:
-        text = unicodedata.normalize(self.unicode_form, text)
-        return self.prefix.format(language=language) + (text.lower() if self.lower_case else text)
+        text = unicodedata.normalize(self.unicode_form, text.lower() if self.lower_case else text)
+        return (self.prefix.format(language=language) if language else "") + text
 
     def describe(self, language: str) -> str:
         """A sentence for the report."""
@@ -119,7 +119,7 @@ FAMILIES = {
         generation=ChatterboxGeneration,
         network=(
             ("ve.pt",),
-            ("t3_mtl23ls_v2.safetensors", "t3_mtl23ls_v3.safetensors"),
+            ("t3_mtl23ls_v2.safetensors", "t3_*.safetensors"),  # the regional models have names of their own
             ("s3gen.pt",),
             ("grapheme_mtl_merged_expanded_v1.json",),
         ),

@@ -1,11 +1,7 @@
 """Packages of model families that `make backends` installs: imported, with what they take for granted.
 
-torchaudio's wheel is built for CUDA and cannot be imported where libc10_cuda.so is missing. What is used of
-it, kaldi's fbank, Resample and Spectrogram, is Python; so it is imported without its compiled part, as
-it is by itself where that file is not shipped (torchaudio/_extension/utils.py, _load_lib).
-
-perth asks pkg_resources, which setuptools 82 removed, where its weights lie, and where the answer fails it
-hides its watermarker instead of saying so.
+perth asks pkg_resources, which setuptools 82 removed, where its weights lie, and where that fails it hides its
+watermarker instead of saying so.
 """
 
 from __future__ import annotations
@@ -14,44 +10,24 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 from pathlib import Path
 
 from sotaque.errors import ModelError
 
+# What they call, and are told about with every clip.
+DEPRECATED = ("`LoRACompatibleLinear`", r"`torch\.backends\.cuda\.sdp_kernel\(\)`")
 
-def load(module: str, family: str) -> types.ModuleType:
-    """Import a module of a package; raises ModelError with the command to type where it is not installed."""
-    package = module.partition(".")[0]
-    if importlib.util.find_spec(package) is None:
-        raise ModelError(
-            f"the {family} models need the package {package}, which is not installed; type: make backends"
-        )
-    _without_compiled_torchaudio()
+
+def load(module: str) -> types.ModuleType:
+    """Import a module of such a package; raises ModelError with the command to type where that fails."""
     _with_pkg_resources()
+    for deprecated in DEPRECATED:
+        warnings.filterwarnings("ignore", message=deprecated, category=FutureWarning)
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ModelError(
-            f"the {family} models need {module}, which cannot be imported: {error}; type: make backends"
-        ) from None
-
-
-def _without_compiled_torchaudio() -> None:
-    """What torchaudio._extension defines where there is no compiled part, put there before it looks."""
-    if "torchaudio" in sys.modules:
-        return
-    extension = types.ModuleType("torchaudio._extension")
-    extension._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    extension._IS_ALIGN_AVAILABLE = False
-    extension.fail_if_no_align = _fail_if_no_align
-    sys.modules["torchaudio._extension"] = extension
-
-
-def _fail_if_no_align(function):
-    def fail(*_args, **_kwargs):
-        raise RuntimeError(f"{function.__name__} needs torchaudio's compiled part, which is not imported")
-
-    return fail
+    except (ImportError, OSError) as error:  # OSError: a compiled part whose libraries are not here
+        raise ModelError(f"{module} cannot be imported: {error}; type: make backends") from None
 
 
 def _with_pkg_resources() -> None:
