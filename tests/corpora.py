@@ -103,6 +103,7 @@ def kaldi(corpus: Path, some: list[Clip]) -> None:
     _lines(corpus / "wav.scp", (f"{c.id} audio/{c.file}" for c in some))
     _lines(corpus / "text", (f"{c.id} {c.text}" for c in some))
     _lines(corpus / "utt2spk", (f"{c.id} {SPEAKER}" for c in some))
+    _lines(corpus / "utt2lang", (f"{c.id} spa" for c in some))
     _lines(corpus / "spk2gender", [f"{SPEAKER} {GENDER}"])
 
 

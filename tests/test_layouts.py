@@ -122,6 +122,48 @@ def test_openslr_archives_unpacked_in_one_place_keep_speakers_and_genders_apart(
     }
 
 
+def test_the_comma_index_of_slr83_keeps_the_commas_of_its_texts(sounds):
+    """Line id, file id and text; quotes around a text are those of CSV, others belong to it."""
+    clips = corpora.clips(sounds, "wav")
+    ids = ["irm_02484_00388340153", "irf_09334_00015251115", "irm_02484_01141508463"]
+    for name, clip in zip(ids, clips, strict=False):
+        (CORPUS / f"irish_english/{name}.wav").parent.mkdir(exist_ok=True)
+        (CORPUS / f"irish_english/{name}.wav").write_bytes(clip.sound.read_bytes())
+    lines = (
+        f"EN0001, {ids[0]}, It is thirteen degrees, and raining.",
+        f'EN0002,{ids[1]},"Well, ""hi"", they said."',
+        f'EN0003, {ids[2]}, They said "no", then left.',
+        "EN0004, lost",
+    )
+    (CORPUS / "irish_english/line_index.csv").write_text("".join(f"{line}\n" for line in lines))
+    assert layouts.find(CORPUS) is layouts.LAYOUTS["openslr"]
+    kept, rejects = run(language="en")
+    assert {u.id: (u.text, u.speaker, u.gender) for u in kept} == {
+        ids[0]: ("It is thirteen degrees, and raining.", "irm_02484", "m"),
+        ids[1]: ('Well, "hi", they said.', "irf_09334", "f"),
+        ids[2]: ('They said "no", then left.', "irm_02484", "m"),
+    }
+    assert list(rejects.values()) == ["columns"]
+
+
+# --- languages
+
+
+@pytest.mark.parametrize("name", ["es", "es-AR", "spa", "Spanish", "es_419", " ES "])
+def test_a_language_has_several_names(name):
+    assert ingest.language_of(name, "line 1") == "es"
+
+
+def test_utterances_of_kaldi_keep_their_own_languages(sounds):
+    clips = corpora.clips(sounds, "wav")
+    corpora.kaldi(CORPUS, clips)
+    names = ["pt-BR", "eng", "deu"]
+    (CORPUS / "utt2lang").write_text("".join(f"{c.id} {n}\n" for c, n in zip(clips, names, strict=False)))
+    kept, rejects = run()
+    assert [u.language for u in kept] == ["pt", "en", *["es"] * 5]
+    assert rejects == {clips[2].id: "unknown-language"}
+
+
 # --- parquet
 
 

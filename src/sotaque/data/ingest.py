@@ -31,6 +31,10 @@ PARTS = {
     "": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "eval": "test",
 }  # fmt: skip
+OTHER_NAMES = {  # ISO 639-3, and English names, which utt2lang and Hugging Face's cards have
+    "por": "pt", "portuguese": "pt", "spa": "es", "spanish": "es", "eng": "en", "english": "en",
+    "ara": "ar", "arb": "ar", "arabic": "ar",
+}  # fmt: skip
 R = TypeVar("R", bound=Reject)
 log = logging.getLogger("sotaque")
 
@@ -150,8 +154,9 @@ def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
 
 
 def language_of(name: str, where: str) -> str:
-    """`pt-BR` -> `pt`; raises ClipError for a language that has no text normaliser."""
-    language = re.split("[-_]", name.strip().lower())[0]
+    """`pt-BR`, `por` and `Portuguese` -> `pt`; raises ClipError for one that has no text normaliser."""
+    language = re.split("[-_ ]", name.strip().lower())[0]
+    language = OTHER_NAMES.get(language, language)
     if language not in text.NORMALIZERS:
         allowed = ", ".join(text.NORMALIZERS)
         raise ClipError("unknown-language", f"{where}: the language is {name!r}, allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""Kaldi's data folders: wav.scp, text, and utt2spk, segments, spk2gender where they are.
+"""Kaldi's data folders: wav.scp, text, and utt2spk, utt2lang, segments, spk2gender where they are.
 
 They lie at the top or in train/, dev/, test/. Paths count from the corpus folder or from the listing.
 A command in wav.scp (`sph2pipe ... |`) is never run: its clips are rejected.
@@ -15,7 +15,7 @@ from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
 
 LOOKS_FOR = "wav.scp with `id path` and text with `id words`, here or in train/, dev/, test/"
-TABLES = ("wav.scp", "text", "utt2spk", "segments", "spk2gender")
+TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "segments", "spk2gender")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def _clips(folder: Path, inside: str, part: str, tables: dict[str, dict[str, Ent
             yield Row(text.where, name, "", "", fault=ClipError("missing", reason))
     for name, clip in clips.items():
         speaker = said("utt2spk", name)
-        gender = said("spk2gender", speaker)
-        row = Row(clip.where, name, "", said("text", name), speaker, gender=gender, part=part)
+        language, gender = said("utt2lang", name), said("spk2gender", speaker)
+        row = Row(clip.where, name, "", said("text", name), speaker, language, gender=gender, part=part)
         try:
             if name not in tables["text"]:
                 raise ClipError("no-transcript", f"{clip.where}: text has no line for {name!r}")

@@ -1,6 +1,7 @@
-"""OpenSLR's crowd-sourced corpora (SLR61 and its kin): line_index.tsv with `file id TAB text`, no header.
+"""OpenSLR's crowd-sourced corpora: line_index.tsv with `file id TAB text` (SLR61 and its kin), no header.
 
-An id such as `arf_00295_00012345678` begins with the speaker, and the speaker with country and gender.
+SLR83 has line_index.csv with `line id, file id, text`, where the text may hold commas. A file id such as
+`arf_00295_00012345678` begins with the speaker, and the speaker with country and gender.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from pathlib import Path
 from sotaque.data.layouts import table
 from sotaque.data.layouts.row import Row
 
-LOOKS_FOR = "line_index.tsv (or line_index_*.tsv), here or one folder below, with lines `file id TAB text`"
+LOOKS_FOR = (
+    "line_index.tsv (or line_index_*.tsv) with lines `file id TAB text`, or line_index.csv with lines "
+    "`line id, file id, text`, here or one folder below"
+)
 _SPEAKER = re.compile(r"([a-z]+([fm])_\d+)_\d+")
 
 
@@ -26,8 +30,7 @@ def rows(folder: Path) -> Iterator[Row]:
     audio = _audio(folder)
     for path in _indexes(folder):
         inside = "" if path.parent == folder else f"{path.parent.name}/"
-        for line in table.lines(path, "\t", inside):
-            row = table.row(line, {"id": 0, "text": 1}, range(2, 3))
+        for row in _listed(path, inside):
             stem = table.without_suffix(row.id)
             named = _SPEAKER.fullmatch(stem)
             yield replace(
@@ -39,8 +42,21 @@ def rows(folder: Path) -> Iterator[Row]:
             )
 
 
+def _listed(path: Path, inside: str) -> Iterator[Row]:
+    if path.suffix == ".tsv":
+        for line in table.lines(path, "\t", inside):
+            yield table.row(line, {"id": 0, "text": 1}, range(2, 3))
+        return
+    for line in table.lines(path, table.WHOLE, inside):
+        cells = tuple(cell.strip() for cell in line.cells[0].split(",", 2))
+        if cells[-1].startswith('"'):
+            cells = (*cells[:-1], cells[-1].removeprefix('"').removesuffix('"').replace('""', '"'))
+        yield table.row(replace(line, cells=cells), {"id": 1, "text": 2}, range(3, 4))
+
+
 def _indexes(folder: Path) -> list[Path]:
-    return sorted(p for form in ("", "*/") for p in folder.glob(f"{form}line_index*.tsv") if p.is_file())
+    forms = (f"{inside}line_index*{suffix}" for inside in ("", "*/") for suffix in (".tsv", ".csv"))
+    return sorted(path for form in forms for path in folder.glob(form) if path.is_file())
 
 
 def _audio(folder: Path) -> dict[str, str]:
