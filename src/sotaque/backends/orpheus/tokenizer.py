@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sotaque.backends import tokenizer_file
 from sotaque.backends.orpheus.layout import Layout
-from sotaque.errors import InputError, ModelError
+from sotaque.errors import InputError
 
 TEXT_START, TEXT_END, FIRST_CUSTOM = "<|begin_of_text|>", "<|eot_id|>", "<custom_token_0>"
 
@@ -13,12 +14,8 @@ TEXT_START, TEXT_END, FIRST_CUSTOM = "<|begin_of_text|>", "<|eot_id|>", "<custom
 class Tokenizer:
     def __init__(self, folder: Path, codebook_size: int):
         self.path = folder / "tokenizer.json"
-        self.tokens = _load(self.path)
         names = (TEXT_START, TEXT_END, FIRST_CUSTOM)
-        ids = [self.tokens.token_to_id(name) for name in names]
-        for name, token_id in zip(names, ids, strict=True):
-            if token_id is None:
-                raise ModelError(f"{self.path}: there is no token {name}; this is not Orpheus's tokenizer")
+        self.tokens, ids = tokenizer_file.read(self.path, names, "Orpheus")
         self.layout = Layout(*ids, codebook_size)
 
     def text_ids(self, text: str) -> list[int]:
@@ -32,17 +29,3 @@ class Tokenizer:
                 name = self.tokens.id_to_token(token_id)
                 raise InputError(f"the text {text!r} spells the control token {name}; remove it")
         return ids
-
-
-def _load(path: Path):
-    from tokenizers import Tokenizer as Tokens
-
-    if not path.exists():
-        raise ModelError(f"{path}: there is no such file; put the network's tokenizer.json there")
-    try:
-        tokens = Tokens.from_file(str(path))
-    except Exception as error:  # the Rust library raises bare Exception
-        raise ModelError(f"{path}: not a tokenizer ({error}); fetch the model again") from None
-    tokens.no_padding()
-    tokens.no_truncation()
-    return tokens

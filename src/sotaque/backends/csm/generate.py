@@ -1,0 +1,113 @@
+"""Speak with CSM: frame by frame the backbone says the first code and the depth decoder the others.
+
+Only the codec's own codes may come: the vocabulary has three more. A frame of zeros ends the speech. Item i
+draws from its own generator and is masked from its neighbours' padding, so that it depends on its prompt and
+seed alone (up to the rounding of differently shaped matrix products).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import CsmForConditionalGeneration, DynamicCache
+
+from sotaque.backends.csm.layout import Layout, Row
+from sotaque.backends.csm.network import embedded
+from sotaque.backends.families import CsmGeneration
+from sotaque.backends.protocol import Spoken
+
+
+@torch.inference_mode()
+def speak(
+    csm: CsmForConditionalGeneration,
+    layout: Layout,
+    prompts: Sequence[Row],
+    seeds: Sequence[int],
+    generation: CsmGeneration,
+    max_frames: int,
+) -> list[Spoken]:
+    """B prompts -> B results of at most `max_frames` frames each."""
+    batch = left_padded(prompts, csm.device)
+    shape = (max_frames, layout.n_codebooks)
+    dice = torch.stack([_dice(seed, shape) for seed in seeds]).to(csm.device)
+    frames = torch.zeros(len(prompts), *shape, dtype=torch.int64, device=csm.device)
+    length = np.full(len(prompts), max_frames)
+    mask, cache = batch["attention_mask"], DynamicCache(config=csm.config)
+    entering, positions = embedded(csm, batch), (mask.cumsum(1) - 1).clamp(min=0)
+    for step in range(max_frames):
+        states = csm.backbone_model(
+            inputs_embeds=entering, attention_mask=mask, position_ids=positions,
+            past_key_values=cache, use_cache=True,
+        ).last_hidden_state[:, -1]  # fmt: skip
+        frames[:, step] = _frame(csm, layout, states, dice[:, step], generation)
+        ended = (frames[:, step] == 0).all(1).cpu().numpy() & (length == max_frames)
+        length[ended] = step
+        if (length < max_frames).all():
+            break
+        entering = csm.backbone_model.embed_tokens(frames[:, step, None])
+        mask, positions = torch.nn.functional.pad(mask, (0, 1), value=1), positions[:, -1:] + 1
+    spoken = frames.cpu().numpy().astype(np.int16)
+    return [
+        Spoken(row[:n].copy(), stopped=bool(n < max_frames)) for row, n in zip(spoken, length, strict=True)
+    ]
+
+
+def _frame(
+    csm: CsmForConditionalGeneration,
+    layout: Layout,
+    states: torch.Tensor,
+    dice: torch.Tensor,
+    generation: CsmGeneration,
+) -> torch.Tensor:
+    """The next frame (B, K) from the backbone's states (B, D); dice (B, K)."""
+    codes = [_choose(csm.lm_head(states), dice[:, 0], layout, generation)]
+    cache = DynamicCache(config=csm.config.depth_decoder_config)
+    known, given = (
+        torch.stack([torch.zeros_like(codes[0]), codes[0]], 1),
+        {"backbone_last_hidden_state": states},
+    )
+    for book in range(1, layout.n_codebooks):
+        said = csm.depth_decoder(
+            input_ids=known, past_key_values=cache, use_cache=True, logits_to_keep=1, **given
+        )
+        codes.append(_choose(said.logits[:, -1], dice[:, book], layout, generation))
+        known, given = codes[-1][:, None], {}
+    return torch.stack(codes, 1)
+
+
+def _choose(
+    logits: torch.Tensor, dice: torch.Tensor, layout: Layout, generation: CsmGeneration
+) -> torch.Tensor:
+    """Sample (B,) codes from logits (B, V) by temperature and top-k; dice (B,) in [0, 1)."""
+    logits = logits[:, : layout.codebook_size].double()
+    if generation.temperature == 0:
+        return logits.argmax(dim=1)
+    kept = min(generation.top_k or layout.codebook_size, layout.codebook_size)
+    likely, order = (logits / generation.temperature).topk(kept, dim=1)
+    reached = likely.softmax(1).cumsum(1)
+    rank = torch.searchsorted(reached, dice[:, None] * reached[:, -1:], right=True).clamp(max=kept - 1)
+    return order.gather(1, rank)[:, 0]
+
+
+def _dice(seed: int, shape: tuple[int, int]) -> torch.Tensor:
+    """Uniform numbers in [0, 1), the same on every device."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def left_padded(rows: Sequence[Row], device: torch.device) -> dict[str, torch.Tensor]:
+    """ids (B, L), frames (B, L, K), audio (B, L) and attention_mask (B, L), the rows on the right."""
+    width = max(map(len, rows))
+
+    def padded(values: Sequence[np.ndarray]) -> torch.Tensor:
+        before = [np.zeros((width - len(v), *v.shape[1:]), v.dtype) for v in values]
+        both = [np.concatenate(pair) for pair in zip(before, values, strict=True)]
+        return torch.from_numpy(np.stack(both)).to(device)
+
+    return {
+        "ids": padded([row.ids for row in rows]),
+        "frames": padded([row.frames for row in rows]),
+        "audio": padded([row.audio for row in rows]),
+        "attention_mask": padded([np.ones(len(row), np.int64) for row in rows]),
+    }

@@ -1,0 +1,144 @@
+"""The two networks of CSM: loading, the loss of cached codes, and saving in the base's own layout.
+
+The backbone reads text and frames and predicts the first code of the next frame; the depth decoder predicts
+the K - 1 others from the backbone's state. Upstream's loss adds the mean of either, and so does this one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from sotaque import files
+from sotaque.backends import cross_entropy
+from sotaque.backends.protocol import IGNORED
+from sotaque.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import CsmConfig, CsmForConditionalGeneration
+
+CODEC = "codec_model."  # a copy of Mimi lies among the weights, and nothing here changes it
+
+
+def read_config(folder: Path) -> CsmConfig:
+    """Raises ModelError when the folder holds no CSM."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{folder}/config.json: not a configuration of CSM: {reason}") from None
+    if config.model_type != "csm":
+        raise ModelError(
+            f"{folder}/config.json: model_type is {config.model_type!r}, expected 'csm'; "
+            "put sesame/csm-1b in transformers' layout there"
+        )
+    return config
+
+
+def load(folder: Path, dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
+    """The network of a folder, in eval mode; raises ModelError when a file or a tensor is missing."""
+    from transformers import CsmForConditionalGeneration
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    read_config(folder)
+    try:
+        csm, report = CsmForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{folder}: not a CSM network in the Hugging Face layout: {reason}") from None
+    for kind in ("missing_keys", "mismatched_keys"):
+        if report[kind]:
+            raise ModelError(
+                f"{folder}: {kind.replace('_', ' ')} {sorted(report[kind])[:3]}; "
+                "the weights and config.json do not belong together"
+            )
+    return csm.to(device).eval()
+
+
+def csm_of(network: torch.nn.Module) -> CsmForConditionalGeneration:
+    """The CSM inside a network that may wear an adapter."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def embedded(csm: CsmForConditionalGeneration, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the backbone reads, (B, L, D): a text token, or the sum over a frame's codes."""
+    text = csm.embed_text_tokens(batch["ids"])
+    sound = csm.backbone_model.embed_tokens(batch["frames"])
+    return torch.where(batch["audio"][..., None], sound, text)
+
+
+def at_labels(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """States (N, D) at the N positions whose next frame is learnt, and those frames (N, K)."""
+    csm = csm_of(network)
+    states = csm.backbone_model(
+        inputs_embeds=embedded(csm, batch), attention_mask=batch["attention_mask"], use_cache=False
+    ).last_hidden_state
+    labels = batch["labels"][:, 1:]
+    learnt = labels[..., 0] != IGNORED
+    return states[:, :-1][learnt], labels[learnt]
+
+
+def depth_logits(network: torch.nn.Module, states: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """States (N, D) and frames (N, K) -> float32 logits (N, K - 1, V) of the codes after the first.
+
+    Not by token ids: upstream then writes the state into the embeddings in place, which gradient
+    checkpointing forbids. Nor without a mask: where there are as many frames as codebooks, upstream's search
+    for packed sequences fails.
+    """
+    decoder = csm_of(network).depth_decoder
+    books = torch.arange(frames.shape[1] - 1, device=frames.device) * decoder.config.vocab_size
+    known = decoder.model.embed_tokens(frames[:, :-1] + books)
+    reading = torch.cat([states[:, None].to(known.dtype), known], dim=1)
+    mask = torch.ones(frames.shape, dtype=torch.int64, device=frames.device)
+    return decoder(inputs_embeds=reading, attention_mask=mask, use_cache=False).logits.float()
+
+
+def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum over frames of the first code's loss plus the mean loss of the others, number of frames)."""
+    states, frames = at_labels(network, batch)
+    first = cross_entropy.summed(csm_of(network).lm_head, states, frames[:, 0])
+    others = F.cross_entropy(
+        depth_logits(network, states, frames).flatten(0, 1), frames[:, 1:].flatten(), reduction="sum"
+    )
+    total = first + others / (frames.shape[1] - 1)
+    return total, torch.tensor(len(frames), device=frames.device)
+
+
+def weight_keys(folder: Path) -> list[str]:
+    keys = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as tensors:
+            keys += tensors.keys()
+    return sorted(keys)
+
+
+def save_like(base: Path, csm: CsmForConditionalGeneration, folder: Path) -> None:
+    """Write the weights under the base's names and dtypes, the codec's as they were; copy all other files."""
+    weights = {key: value for key, value in csm.state_dict().items() if not key.startswith(CODEC)}
+    with files.atomic_folder(folder) as temporary:
+        for path in files.walk(base):
+            target = temporary / path.relative_to(base)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".safetensors":
+                stored = load_file(path)
+                unknown = sorted(k for k in stored.keys() - weights.keys() if not k.startswith(CODEC))
+                if unknown:
+                    raise ModelError(f"{path}: the network has no tensor {unknown[0]}, which the file holds")
+                saved = {
+                    key: weights.get(key, stored[key]).to("cpu", stored[key].dtype).contiguous().clone()
+                    for key in sorted(stored)
+                }
+                save_file(saved, target, metadata={"format": "pt"})
+            elif path.name != "seal.json":
+                shutil.copyfile(path, target)
