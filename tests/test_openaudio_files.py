@@ -233,7 +233,9 @@ def test_queries_apart_from_keys_are_refused(other):
     joined = stored.pop("layers.0.attention.wqkv.weight")
     parts = zip(("wq", "wk", "wv"), joined.split([16, 8, 8]), strict=True)
     torch.save(stored | {f"layers.0.attention.{name}.weight": part for name, part in parts}, path)
-    with pytest.raises(ModelError, match=r"layers.0.attention.wk.weight, expected queries, keys and values in wqkv"):
+    with pytest.raises(
+        ModelError, match=r"layers.0.attention.wk.weight, expected queries, keys and values in wqkv"
+    ):
         load(other).load_network()
 
 
