@@ -25,6 +25,9 @@ SETTINGS = Settings(
     shards=2, ingest=Ingest(corpus="mine", language=corpora.LANGUAGE, speaker=corpora.SPEAKER)
 )
 EXPORTED = Path("data/export")
+LOAD = (
+    "import os; from sotaque.data import export; from sotaque.settings import Settings; settings = Settings()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +112,45 @@ def test_the_lines_are_those_that_other_programs_read(work):
     assert (folder / record["file_name"]).is_file()
 
 
-def test_typed_again_it_leaves_all_as_it_is_and_after_a_kill_it_goes_on(work):
+def test_typed_again_it_leaves_all_as_it_is_and_mends_what_is_not(work):
     export.run(SETTINGS, to="fish")
     whole = tiny.tree(EXPORTED)
     before = {p: p.stat().st_mtime_ns for p in EXPORTED.rglob("*")}
     export.run(SETTINGS, to="fish")
     assert {p: p.stat().st_mtime_ns for p in EXPORTED.rglob("*")} == before
-    wav, *others = sorted(EXPORTED.rglob("*.wav"))
-    wav.rename(wav.with_name(f".{wav.name}.k1ll3d.part"))
-    others[0].with_suffix(".lab").unlink()
-    others[1].write_bytes(others[1].read_bytes()[:-2])
+    wavs = sorted(EXPORTED.rglob("*.wav"))
+    wavs[0].with_suffix(".lab").unlink()
+    wavs[1].write_bytes(wavs[1].read_bytes()[:-2])
     export.run(SETTINGS, to="fish")
     assert tiny.tree(EXPORTED) == whole
+    assert wavs[2].stat().st_mtime_ns == before[wavs[2]], "what was right is not copied again"
+
+
+def test_an_export_is_there_as_a_whole_or_not_at_all(work, monkeypatch):
+    """The disk is full, or the command is killed: nothing, or the export before, is in its place."""
+    real = shutil.copy2
+
+    def failing(source, target):
+        if len(list(target.parent.iterdir())) == 5:
+            raise OSError(28, "No space left on device", str(target))
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copy2", failing)
+        with pytest.raises(OSError, match="No space"):
+            export.run(SETTINGS, to="ljspeech")
+        assert not list(EXPORTED.iterdir())
+    export.run(SETTINGS, to="ljspeech")
+    whole = tiny.tree(EXPORTED)
+    rows = manifest.read(Path("data/splits/train.jsonl"))
+    manifest.write(Path("data/splits/train.jsonl"), [replace(rows[0], text="Otra cosa."), *rows[1:]])
+    killed = f"{LOAD}; os.link = lambda *_: os.kill(os.getpid(), 9); export.run(settings, to='ljspeech')"
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -9
+    assert {name: value for name, value in tiny.tree(EXPORTED).items() if ".part" not in name} == whole
+    assert len(list(EXPORTED.iterdir())) == 2
+    export.run(SETTINGS, to="ljspeech")
+    assert [path.name for path in EXPORTED.iterdir()] == ["ljspeech"]
+    assert "Otra cosa." in (EXPORTED / "ljspeech/metadata.csv").read_text()
 
 
 def test_an_export_shares_no_bytes_with_the_pipeline(work):

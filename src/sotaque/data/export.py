@@ -1,12 +1,13 @@
 """`sotaque export --to FORMAT`: the finished corpus in a layout that other programs read.
 
 What is exported are the clips of data/splits with their normalised WAVs, and for Fish Speech their codes.
-Typed again it goes on where it was; what is there already and equal is left alone.
+An export is there as a whole or not at all: made beside its place, it is moved there when the disk has it.
 """
 
 from __future__ import annotations
 
 import filecmp
+import glob
 import json
 import logging
 import re
@@ -28,7 +29,6 @@ SPLITS, EXPORTS = Path("data/splits"), Path("data/export")
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 COLUMNS = ("id", "text", "speaker", "language", "accent", "gender", "duration_s", "group")
 _NAMES_FOLDER = re.compile(r"\w[\w .-]{0,60}(?<! )")
-_LEFT_OVER = re.compile(r"\.(.+)\.[^.]+\.part")
 _SHOWN = 5
 log = logging.getLogger("sotaque")
 
@@ -37,7 +37,7 @@ Plan = dict[str, Path | Callable[[], bytes]]
 
 
 def run(settings: Settings, *, to: str, out: Path | None = None) -> int:
-    """Write out/ (data/export/<to>/ unless named); returns exit status 0.
+    """Write out/ (data/export/<to>/ unless named); returns exit status 0. What is there and equal stays.
 
     Raises InputError when a stage has not run yet, or when other files lie in `out`.
     """
@@ -51,8 +51,12 @@ def run(settings: Settings, *, to: str, out: Path | None = None) -> int:
             )
     plan = FORMATS[to](utterances, settings)
     check_alone(out, plan)
-    for name, content in track(sorted(plan.items()), "export"):
-        put(out / name, content)
+    remove_left_over(out)
+    if not all(is_there(out / name, content) for name, content in sorted(plan.items())):
+        with files.atomic_folder(out) as made:
+            for name, content in track(sorted(plan.items()), "export"):
+                put(made / name, content, before=out / name)
+            files.settle(made)
     wavs = sum(name.endswith(".wav") for name in plan)
     print(f"{wavs} of {len(utterances)} clips, {len(plan)} files: {out}")
     return 0
@@ -131,35 +135,43 @@ def speaker_folders(speakers: Iterable[str]) -> dict[str, str]:
 
 
 def check_alone(out: Path, plan: Plan) -> None:
-    """Raise InputError for files that are not of this export; remove what a killed one left behind.
+    """Raise InputError for files that are not of this export.
 
-    The others may be clips that the corpus no longer has, and a reader of the folder would take them.
+    They may be clips that the corpus no longer has, and a reader of the folder would take them.
     """
-    left_over, others = [], []
-    for path in files.walk(out) if out.is_dir() else ():
-        begun = _LEFT_OVER.fullmatch(path.name)
-        name = path.with_name(begun[1] if begun else path.name).relative_to(out).as_posix()
-        if name not in plan:
-            others.append(path.relative_to(out).as_posix())
-        elif begun:
-            left_over.append(path)
+    if out.is_mount():
+        raise InputError(f"{out}: a disk is mounted there; name a folder inside it with --out")
+    found = [path.relative_to(out).as_posix() for path in files.walk(out)]
+    others = [name for name in found if name not in plan]
     if others:
         shown = ", ".join(others[:_SHOWN])
         raise InputError(
             f"{out}: {len(others)} files there are not of this export, such as {shown}; "
             "take them away, or name another folder with --out"
         )
-    for path in left_over:
-        path.unlink()
 
 
-def put(target: Path, content: Path | Callable[[], bytes]) -> None:
-    """Bring one file to its place, unless it is there: copies are known by size and time, or by bytes."""
+def remove_left_over(out: Path) -> None:
+    """What a killed export has made beside its place."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
+        shutil.rmtree(folder)
+
+
+def is_there(target: Path, content: Path | Callable[[], bytes]) -> bool:
+    """Whether a file has its bytes already; copies are known by size and time, or by bytes."""
+    if not target.exists():
+        return False
     if isinstance(content, Path):
-        if not target.exists() or not filecmp.cmp(content, target):
-            with files.atomic(target) as temporary:
-                shutil.copy2(content, temporary)
+        return filecmp.cmp(content, target)
+    return target.read_bytes() == content()
+
+
+def put(target: Path, content: Path | Callable[[], bytes], before: Path) -> None:
+    """Make one file of an export; where it was there before, it is that one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if is_there(before, content):
+        files.link_or_copy(before, target)
+    elif isinstance(content, Path):
+        shutil.copy2(content, target)
     else:
-        made = content()
-        if not target.exists() or target.read_bytes() != made:
-            files.write_bytes(target, made)
+        target.write_bytes(content())
