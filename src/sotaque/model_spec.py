@@ -10,7 +10,6 @@ from typing import Any
 
 from sotaque import settings, yaml_file
 from sotaque.backends.families import FAMILIES
-from sotaque.backends.families import OrpheusGeneration as Generation  # noqa: F401, so micro/ calls it
 from sotaque.errors import SettingsError
 
 

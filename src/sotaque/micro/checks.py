@@ -15,6 +15,7 @@ import jiwer
 import numpy as np
 import torch
 
+from sotaque.backends.families import OrpheusGeneration
 from sotaque.backends.orpheus import generate
 from sotaque.backends.orpheus.codec import Codec
 from sotaque.backends.orpheus.network import load as load_network
@@ -28,7 +29,6 @@ from sotaque.micro import speech, spoken
 from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.settings import Micro
 from sotaque.micro.voices import BASE, TARGETS, Voice
-from sotaque.model_spec import Generation
 
 RATE_HZ = speech.RATE_HZ
 LONGEST_S = 8.0
@@ -88,7 +88,7 @@ class Checks:
     def speak(self, voice: Voice, text: str, seed: int) -> Said:
         """The base, asked for one of its own voices."""
         ids = self.tokenizer.layout.prompt(self.tokenizer.text_ids(f"{voice.speaker}: {text}"))
-        generation = Generation(temperature=0.4, top_p=0.9, repetition_penalty=1.0, max_s=LONGEST_S)
+        generation = OrpheusGeneration(temperature=0.4, top_p=0.9, repetition_penalty=1.0, max_s=LONGEST_S)
         frames = self.codec.frames(round(LONGEST_S * RATE_HZ))
         made = generate.speak(self.network, self.tokenizer.layout, [ids], [seed], generation, frames)[0]
         return Said(voice, text, self.codec.decode(made.codes, 0))
