@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
+from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.orpheus.layout import SLOTS, Layout
 from sotaque.backends.protocol import Spoken
-from sotaque.model_spec import Generation
 
 
 @torch.inference_mode()
