@@ -10,6 +10,7 @@ import torch
 
 import tiny
 import tiny_csm
+import tiny_openaudio
 from conftest import ROOT
 from sotaque import audio, backends
 from sotaque.backends.protocol import Prompt, Reference
@@ -29,6 +30,7 @@ FRAMES = (3, 7, 5)
 class Family:
     """make(folder): a base folder as `fetch` leaves it. greedy, lively: generation without and with chance.
 
+    spec: the model's file of the tiny stand-in, for the whole chain; empty where another test goes it.
     main(codes): those of codes (F, K) that the main stream says, (N,). ranked(backend, rows): the codes that
     the main stream's logits (N, V) rank first, (N,).
     """
@@ -40,6 +42,7 @@ class Family:
     lively: dict[str, float]
     main: Callable[[np.ndarray], np.ndarray]
     ranked: Callable[[Any, torch.Tensor], list[int]]
+    spec: str = ""
 
 
 def shipped(folder: Path) -> Path:
@@ -76,16 +79,29 @@ FAMILIES = {
         lively={"temperature": 0.9, "top_k": 50},
         main=lambda codes: codes[:, 0],
         ranked=lambda backend, rows: rows[:, : tiny_csm.CODEBOOK_SIZE].argmax(1).tolist(),
+        spec=tiny_csm.SPEC,
+    ),
+    "openaudio": Family(
+        "openaudio",
+        tiny_openaudio.base,
+        tiny_openaudio.TARGETS,
+        greedy={"temperature": 0.0, "repetition_penalty": 1.0},
+        lively={"temperature": 1.0, "top_p": 0.95, "repetition_penalty": 1.1},
+        main=lambda codes: codes[:, 0],
+        ranked=lambda backend, rows: (
+            rows[:, backend.layout.semantic_begin : backend.layout.semantic_end].argmax(1).tolist()
+        ),
     ),
 }
 
 
 class Subject:
-    """One family's backend under test, over a base folder of its own."""
+    """One family's backend under test, over a base folder of its own, or one that is already made."""
 
-    def __init__(self, name: str, folder: Path):
+    def __init__(self, name: str, folder: Path, base: Path | None = None):
         self.family = FAMILIES[name]
-        self.backend = backends.load(self.family.backend, self.family.make(folder / "base"), CPU)
+        base = base or self.family.make(folder / "base")
+        self.backend = backends.load(self.family.backend, base, CPU)
         self.folder = folder
         self.prompts = [self._prompt(prompt) for prompt in PROMPTS]
 
@@ -93,14 +109,18 @@ class Subject:
         if not self.backend.wants_reference:
             return prompt
         rate_hz, path = self.backend.sample_rate_hz, self.folder / f"{prompt.speaker}.wav"
-        wave = tiny.wave(self.backend.shortest_reference_s + 0.1, len(prompt.speaker))
+        wave = self.wave(self.backend.shortest_reference_s + 0.1, len(prompt.speaker))
         audio.write(path, wave, rate_hz)
         [codes] = self.backend.encode([wave])
         reference = Reference("outra frase", path, codes)
         return Prompt(prompt.text, prompt.speaker, prompt.language, reference)
 
     def codes(self, frames: int, seed: int = 0) -> np.ndarray:
-        return self.backend.encode([tiny.wave(frames / self.backend.frame_rate_hz, seed)])[0]
+        return self.backend.encode([self.wave(frames / self.backend.frame_rate_hz, seed)])[0]
+
+    def wave(self, seconds: float, seed: int) -> np.ndarray:
+        """At the rate that the backend hears."""
+        return tiny.wave(seconds * self.backend.sample_rate_hz / tiny.RATE_HZ, seed)
 
     def examples(self, mask_prompt: bool = True) -> list[Any]:
         return [

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import tiny
 from families import FAMILIES, Subject
 from sotaque.training import lora, merge
 
@@ -43,8 +42,8 @@ def test_the_codecs_codes_have_the_shape_that_is_stated(subject, backend):
     assert len(wave) == pytest.approx(6 / backend.frame_rate_hz * backend.codec_rate_hz, rel=0.02)
 
 
-def test_a_wave_has_the_codes_that_it_has_alone(backend):
-    waves = [tiny.wave(n / backend.frame_rate_hz, n) for n in (5, 3, 8, 3)]
+def test_a_wave_has_the_codes_that_it_has_alone(subject, backend):
+    waves = [subject.wave(n / backend.frame_rate_hz, n) for n in (5, 3, 8, 3)]
     together = backend.encode(waves)
     assert all(np.array_equal(one, backend.encode([w])[0]) for one, w in zip(together, waves, strict=True))
 
