@@ -1,6 +1,5 @@
 """A tiny random CSM in transformers' own layout, with its Mimi and its tokenizer, as `fetch` lays it out."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -82,13 +81,3 @@ TEMPLATE = (
     "{%- for part in message['content'] -%}{%- if part['type'] == 'text' -%}{{ part['text'] }}<|end_of_text|>"
     "{%- else -%}<|AUDIO|><|audio_eos|>{%- endif -%}{%- endfor -%}{%- endfor -%}"
 )
-
-
-def spec(folder: Path) -> None:
-    """workflow/models/tiny.yaml of the working folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny.yaml").write_text(SPEC)
-
-
-def config(folder: Path) -> dict:
-    return json.loads((folder / "network" / "config.json").read_text())
