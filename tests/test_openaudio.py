@@ -19,7 +19,7 @@ from sotaque.backends.openaudio.network import Network, llama
 from sotaque.backends.protocol import IGNORED, Prompt, Reference
 from sotaque.errors import InputError, ModelError
 from sotaque.settings import Lora
-from sotaque.training import lora, merge
+from sotaque.training import lora
 
 HAND = Layout(semantic_begin=100, semantic_size=6, residual_size=4, n_codebooks=3, end=90, pad=91)
 SAID = [("olá, mundo", 22, True), ("um", 25, False), ("uma frase bem mais comprida", 30, True)]
@@ -221,26 +221,26 @@ def test_upstreams_forward_raises(backend, network):
         llama.DualARTransformer.forward(network, batch["columns"], labels=batch["labels"])
 
 
-@pytest.mark.parametrize("wanted", [False, True], ids=["plain", "checkpointed"])
-def test_every_tensor_of_the_adapter_gets_a_gradient(backend, network, wanted):
-    """Also in the slow layers, under frozen embeddings, and the same with gradient checkpointing."""
+def test_checkpointing_changes_no_gradient(backend, network):
+    """Off, though upstream's configuration has it on; asked for, it gives every gradient, and the same."""
     adapted = shaken(adapter(backend, network)).train()
-    assert network.config.use_gradient_checkpointing  # upstream's default, which is not followed
-    assert not network.checkpointing
+    assert network.config.use_gradient_checkpointing
     gradients = []
-    for checkpointed in (False, wanted):
-        backend.checkpoint_gradients(adapted, checkpointed)
+    for wanted in (None, True, False):
+        if wanted is not None:
+            backend.checkpoint_gradients(adapted, wanted)
+        assert network.checkpointing == bool(wanted)
         adapted.zero_grad()
         backend.loss(adapted, backend.collate(examples(backend)))[0].backward()
         gradients.append({name: p.grad.clone() for name, p in lora.trainable(adapted).items()})
     assert len(gradients[0]) == 2 * len(tiny_openaudio.TARGETS) * 4
-    for name, gradient in gradients[1].items():
+    for name, gradient in gradients[0].items():
         assert gradient.abs().sum() > 0, name
-        assert torch.allclose(gradient, gradients[0][name], atol=1e-4), name
+        assert all(torch.allclose(gradient, other[name], atol=1e-4) for other in gradients[1:]), name
 
 
 def test_upstreams_checkpointing_would_lose_the_slow_layers(backend, network, monkeypatch):
-    """The trap that the test above guards: re-entrant, under frozen embeddings, no gradient and no error."""
+    """The trap that the test above guards: re-entrant, under frozen embeddings, they get no gradient."""
 
     def reentrant(self, layer, x, rotation, mask):
         return torch.utils.checkpoint.checkpoint(layer, x, rotation, mask, use_reentrant=True)
@@ -252,20 +252,20 @@ def test_upstreams_checkpointing_would_lose_the_slow_layers(backend, network, mo
     assert all(p.grad is None for name, p in lora.trainable(adapted).items() if ".layers" in name)
 
 
-def test_padded_and_packed_are_the_singles(backend):
+def test_a_packed_row_is_its_singles(backend):
+    """No utterance hears another one, and none predicts how the next begins."""
     network = backend.load_network(dtype=torch.float64)
     for mask_prompt in (True, False):
         items = examples(backend, mask_prompt)
         with torch.inference_mode():
             apart = [backend.loss(network, backend.collate([item])) for item in items]
             alone = torch.cat([backend.logits(network, backend.collate([item])) for item in items])
-            for packed in (False, True):
-                batch = backend.collate(items, packed)
-                total, count = backend.loss(network, batch)
-                assert len(batch["labels"]) == (1 if packed else len(items))
-                assert total.item() == pytest.approx(sum(one.item() for one, _ in apart), rel=1e-6)
-                assert count == sum(n for _, n in apart)
-                assert torch.allclose(backend.logits(network, batch), alone, atol=1e-4)
+            batch = backend.collate(items, packed=True)
+            total, count = backend.loss(network, batch)
+            assert len(batch["labels"]) == 1
+            assert total.item() == pytest.approx(sum(one.item() for one, _ in apart), rel=1e-6)
+            assert count == sum(n for _, n in apart)
+            assert torch.allclose(backend.logits(network, batch), alone, atol=1e-4)
 
 
 def test_greedy_speech_is_what_the_training_logits_rank_first(backend):
@@ -285,18 +285,6 @@ def test_greedy_speech_is_what_the_training_logits_rank_first(backend):
         begin, end = backend.layout.semantic_begin, backend.layout.semantic_end
         assert main[: len(spoken.codes), begin:end].argmax(1).tolist() == spoken.codes[:, 0].tolist()
         assert fast[:, 1:].argmax(2).tolist() == spoken.codes[:, 1:].tolist()
-
-
-def test_a_voice_depends_on_its_prompt_and_seed_alone(backend, network):
-    lively = lasting(backend, 6, temperature=1.0, top_p=0.95, repetition_penalty=1.2)
-    together = backend.generate(network, prompts(), lively, [1, 2, 3])
-    for prompt, seed, spoken in zip(prompts(), (1, 2, 3), together, strict=True):
-        [alone] = backend.generate(network, [prompt], lively, [seed])
-        assert np.array_equal(alone.codes, spoken.codes)
-        assert spoken.codes.dtype == np.int16
-        assert backend.layout.checked(spoken.codes).shape[1] == 10
-    [other] = backend.generate(network, prompts()[:1], lively, [9])
-    assert not np.array_equal(together[0].codes, other.codes)
 
 
 def test_speaking_leaves_no_cache_among_the_weights(backend, network):
@@ -352,31 +340,13 @@ def test_top_p_leaves_out_the_unlikely(backend):
     assert counts / 2000 == pytest.approx([0.2, 0.7, 0.1], abs=0.04)
 
 
-def test_merged_is_the_adapter_and_comes_back_bit_by_bit(backend, network, tmp_path):
-    batch = backend.collate(examples(backend))
-    with torch.inference_mode():
-        before = backend.logits(network, batch)
-        adapted = adapter(backend, network)
-        assert torch.equal(backend.logits(adapted, batch), before)
-        expected = backend.logits(shaken(adapted), batch)
-        whole = adapted.merge_and_unload()
-        assert torch.allclose(backend.logits(whole, batch), expected, atol=1e-3)
-    assert (expected - before).abs().max() > 0.1
+def test_equal_networks_are_equal_files(backend, network, tmp_path):
+    """With the list of tokens, without which upstream takes another."""
     for name in ("one", "two"):
-        backend.save_merged(whole, tmp_path / name)
-    assert backend.weight_keys(tmp_path / "one") == backend.weight_keys()
-    again = backend.load_network(tmp_path / "one").state_dict()
-    assert all(torch.equal(again[name], weight) for name, weight in whole.state_dict().items())
-    files = {p.name: p.read_bytes() for p in (tmp_path / "one").iterdir()}
-    assert files == {p.name: p.read_bytes() for p in (tmp_path / "two").iterdir()}
-    assert {"special_tokens.json", "tokenizer.tiktoken", "config.json", "model.pth"} == files.keys()
-
-
-def test_the_stage_merges_after_speaking(backend, network, tmp_path):
-    """It speaks a probe before it merges, so a cache that stayed would be found among the tensors."""
-    lora.save(shaken(adapter(backend, network)), tmp_path / "adapter")
-    figures = merge.merge(backend, tmp_path / "adapter", tmp_path / "merged", tolerance=1e-3)
-    assert 0 < figures["merged_logit_difference"] <= 1e-3
+        backend.save_merged(network, tmp_path / name)
+    saved = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    assert saved[0] == saved[1]
+    assert {"special_tokens.json", "tokenizer.tiktoken", "config.json", "model.pth"} == saved[0].keys()
 
 
 def test_a_base_in_bfloat16_stays_so(backend, network, tmp_path):
