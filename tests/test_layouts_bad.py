@@ -1,6 +1,9 @@
 """Layouts given bad listings: a bad line costs its own clip, by its code; a bad listing is named."""
 
+import datetime
 import json
+import os
+import random
 import shutil
 from pathlib import Path
 
@@ -11,9 +14,11 @@ from pyarrow import parquet
 import corpora
 from corpora import LANGUAGE, SPEAKER
 from sotaque import manifest
-from sotaque.data import ingest
+from sotaque.data import ingest, layouts
+from sotaque.data.layouts import parquet_file
 from sotaque.errors import InputError
 from sotaque.manifest import Reject
+from sotaque.sandbox import Limits
 from sotaque.settings import Ingest, Settings
 
 CORPUS, OUT = Path("data/raw/mine"), Path("data/manifest")
@@ -252,6 +257,78 @@ def test_rotten_pages_of_parquet_are_an_error_and_no_traceback(clips):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"train-00000-of-00002\.parquet: cannot be read as Parquet"):
         run()
+
+
+def test_a_parquet_file_with_the_footer_of_another_is_an_error(clips):
+    corpora.packed(CORPUS, clips)
+    first, second = sorted((CORPUS / "data").iterdir())
+    content, other = first.read_bytes(), second.read_bytes()
+    second.write_bytes(other[: -footer_bytes(other)] + content[-footer_bytes(content) :])
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet: cannot be read as Parquet"):
+        run()
+
+
+def footer_bytes(content: bytes) -> int:
+    """Four bytes before the magic word at the end say how long the footer is."""
+    return int.from_bytes(content[-8:-4], "little") + 8
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_parquet_file_that_rots_anywhere_is_read_whole_or_named(seed, clips):
+    """Half of the faults are in the footer; what is read in spite of one has all its rows."""
+    corpora.packed(CORPUS, clips)
+    path = CORPUS / "data/train-00000-of-00002.parquet"
+    content = bytearray(path.read_bytes())
+    draw = random.Random(seed)
+    low = len(content) - footer_bytes(content) if seed % 2 else 0
+    for at in (draw.randrange(low, len(content)) for _ in range(3)):
+        content[at] ^= draw.randrange(1, 256)
+    path.write_bytes(content)
+    named = ""
+    try:
+        found = len(list(layouts.LAYOUTS["parquet"].unpack(CORPUS, OUT / "audio")))
+    except InputError as error:
+        found, named = 0, str(error)
+    assert str(path) in named or found in (3, 8), "both files, or one where the other's columns are lost"
+
+
+def test_a_parquet_bomb_is_named_within_its_memory(monkeypatch):
+    """Clips of 16 MB of zeros in a few kilobytes each, of which four may be held at once."""
+    monkeypatch.setattr(parquet_file, "LIMITS", Limits(max_s=20.0, max_mb=64))
+    one = table(audio={"bytes": bytes(2**24), "path": "a.wav"})
+    options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+    with parquet.ParquetWriter(CORPUS / "bomb.parquet", one.schema, **options) as out:
+        for _ in range(8):
+            out.write_table(one)
+    assert (CORPUS / "bomb.parquet").stat().st_size < 2**15
+    with pytest.raises(InputError, match=r"bomb\.parquet: cannot be read .*asks for more than 64 MB"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda *_, **__: os.abort(), "killed by SIGABRT"),
+        (lambda *_, **__: [None for _ in iter(int, 1)], "within 0.3 s"),
+    ],
+)
+def test_a_parquet_file_that_crashes_or_hangs_its_reader_is_named(fault, said, clips, monkeypatch):
+    corpora.packed(CORPUS, clips)
+    monkeypatch.setattr(parquet_file, "LIMITS", Limits(max_s=0.3, max_mb=800))
+    monkeypatch.setattr(parquet, "ParquetFile", fault)
+    with pytest.raises(InputError, match=rf"train-00000-of-00002\.parquet: cannot be read .*{said}"):
+        run()
+
+
+def test_columns_of_parquet_that_are_no_words_are_rejected_or_written_out(clips):
+    good = [clip.sound.read_bytes() for clip in clips[:4]]
+    texts = [b"Hola", ["Hola"], datetime.date(2024, 2, 1), {"es": "Hola"}]
+    for number, (sound, text) in enumerate(zip(good, texts, strict=True)):
+        one = table(audio={"bytes": sound, "path": f"{number}.wav"}, text=text)
+        parquet.write_table(one, CORPUS / f"{number}.parquet")
+    kept, rejects = run()
+    assert {i: u.text for i, u in kept.items()} == {"0": "Hola", "2": "2024-02-01"}
+    assert {i: r.code for i, r in rejects.items()} == {"1": "columns", "3": "columns"}
 
 
 def test_a_parquet_file_that_links_out_of_the_corpus_is_refused(clips):

@@ -1,25 +1,19 @@
-"""Parquet files with the audio inside, as Hugging Face's datasets writes them.
-
-Row groups are read one after another: a corpus of any size needs the memory of one.
-"""
+"""Parquet files with the audio inside, as Hugging Face's datasets writes them."""
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sotaque import files
-from sotaque.data.layouts import parts, record, table
+from sotaque.data.layouts import parquet_file, parts, record, table
+from sotaque.data.layouts.parquet_file import Contents
 from sotaque.data.layouts.row import Row
 from sotaque.errors import InputError
 
 LOOKS_FOR = "*.parquet, here or one folder below, with a column of audio bytes and one of text"
-_KNOWN = {name for names in table.NAMES.values() for name in names}
-_ROWS_AT_ONCE = 8
 
 
 def matches(folder: Path) -> bool:
@@ -33,12 +27,12 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
     Raises InputError for a file that is not whole, or leads out of the corpus folder.
     """
     tables = _tables(folder)
-    count = Counter(name for path, column in tables.items() for name in _names(path, column))
-    for path, column in tables.items():
+    named = [path for path, contents in tables.items() if contents.names]
+    count = Counter(name for path in named for name in parquet_file.names(path, tables[path].audio))
+    for path, contents in tables.items():
         inside = path.relative_to(folder).as_posix()
         part = parts.part_of(path.stem) or parts.part_of(path.parent.name)
-        for number, values in enumerate(_rows(path, column), start=1):
-            sound, audio = _sound(values.pop(column))
+        for number, (values, sound, audio) in enumerate(parquet_file.clips(path, contents), start=1):
             name = Path(audio).name
             called = name if name and count[name] == 1 else f"{path.stem}-{number:07d}"
             row = record.row({**values, "audio": called}, f"{inside}, row {number}")
@@ -48,76 +42,17 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
                 continue
             suffix = name[len(table.without_suffix(name)) :].lower()
             target = into / inside.removesuffix(".parquet") / f"{number:07d}{suffix}"
-            with files.atomic(target) as temporary:
-                temporary.write_bytes(sound)
+            files.write_bytes(target, sound, wait=False)
             yield replace(row, audio=target.as_posix(), unpacked=target)
+    if into.is_dir():
+        files.settle(into)
 
 
-def _tables(folder: Path) -> dict[Path, str]:
-    """Every file that holds audio and text, and the name of its column of audio."""
+def _tables(folder: Path) -> dict[Path, Contents]:
+    """Every file that holds audio and text."""
     paths = sorted(p for form in ("", "*/") for p in folder.glob(f"{form}*.parquet") if p.is_file())
     for path in paths:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path}: links out of the corpus folder; put the file itself there")
-    return {path: column for path in paths if (column := _audio_column(path))}
-
-
-def _audio_column(path: Path) -> str:
-    """The first column of bytes, or of {bytes, path}; "" where there is none, or no text."""
-    import pyarrow
-
-    def holds_bytes(kind: Any) -> bool:
-        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
-
-    with _opened(path) as table_file:
-        schema = table_file.schema_arrow
-    found = [
-        field.name
-        for field in schema
-        if holds_bytes(field.type)
-        or (
-            pyarrow.types.is_struct(field.type)
-            and any(f.name == "bytes" and holds_bytes(f.type) for f in field.type)
-        )
-    ]
-    named = table.columns((*schema.names, "audio"))
-    return found[0] if found and named else ""
-
-
-def _names(path: Path, column: str) -> Iterator[str]:
-    """The names of the files that the clips once were; the bytes are not read for it."""
-    with _opened(path) as table_file:
-        if f"{column}.path" not in {table_file.schema.column(i).path for i in range(len(table_file.schema))}:
-            return
-        for batch in table_file.iter_batches(columns=[f"{column}.path"], use_threads=False):
-            yield from (
-                Path(value["path"]).name for value in batch.column(0).to_pylist() if value and value["path"]
-            )
-
-
-def _rows(path: Path, column: str) -> Iterator[dict[str, Any]]:
-    with _opened(path) as table_file:
-        wanted = [name for name in table_file.schema_arrow.names if name == column or name.lower() in _KNOWN]
-        for batch in table_file.iter_batches(_ROWS_AT_ONCE, columns=wanted, use_threads=False):
-            yield from batch.to_pylist()
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path, pre_buffer=False) as table_file:
-            yield table_file
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be read as Parquet ({str(error)[:200]}); bring the file here again"
-        ) from None
-
-
-def _sound(value: Any) -> tuple[bytes | None, str]:
-    """The bytes, None when they lie in a file, and the path of that file."""
-    if isinstance(value, dict):
-        return value.get("bytes"), value.get("path") or ""
-    return value, ""
+    found = {path: parquet_file.look(path) for path in paths}
+    return {path: contents for path, contents in found.items() if contents.audio}
