@@ -1,7 +1,7 @@
 """Packages of model families that `make backends` installs: imported, with what they take for granted.
 
-perth asks pkg_resources, which setuptools 82 removed, where its weights lie, and where that fails it hides its
-watermarker instead of saying so.
+perth asks pkg_resources, which setuptools 82 removed, where its weights lie, and where that fails it hides
+its watermarker instead of saying so.
 """
 
 from __future__ import annotations

@@ -1,0 +1,156 @@
+"""Chatterbox multilingual: T3, a Llama that reads text and speaks S3 codes, and S3Gen, which sounds them.
+
+The base folder is what `fetch` makes: network/ is a checkpoint folder as ChatterboxMultilingualTTS.from_local
+reads it, codec/ holds its s3gen.pt. The model code is that of chatterbox-tts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from sotaque.backends.chatterbox import codec, layout, voice
+from sotaque.backends.chatterbox import network as t3
+from sotaque.backends.chatterbox.tokenizer import Tokenizer
+from sotaque.backends.families import ChatterboxGeneration
+from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
+from sotaque.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training item: text ids with start and stop, codes of the speech, and the clip that it is heard by.
+
+    The text is another head's affair and is never learnt, so that `mask_prompt` changes nothing.
+    """
+
+    text: tuple[int, ...]
+    codes: tuple[int, ...]
+    reference: Reference
+
+    def __len__(self) -> int:
+        return layout.CONDITIONING + len(self.text) + layout.STARTS + len(self.codes)
+
+
+class Backend:
+    sample_rate_hz, codec_rate_hz = codec.RATE_HZ, codec.OUT_RATE_HZ
+    n_codebooks = codes_per_frame = 1
+    frame_rate_hz = float(layout.FRAME_RATE_HZ)
+    generation = ChatterboxGeneration
+    packs = False
+    wants_reference = True
+    shortest_reference_s = voice.SHORTEST_S
+
+    def __init__(self, base: Path, device: torch.device):
+        self.base, self.device = base, device
+        self.codec = codec.Codec(base / "codec", device)
+        self.voices = voice.Voices(base / "network", self.codec, device)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.base / "network")
+
+    def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.codec.encode(waves)
+
+    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
+        """A wave with PerTh's watermark, in the voice of the reference, without which there is none."""
+        return self.codec.decode(codes, seed, self.voices.for_decoder(reference))
+
+    def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+        """`folder` is a checkpoint folder itself, or holds one in network/ as the base folder does."""
+        folder = folder or self.base
+        inner = folder / "network"
+        return t3.load(inner if inner.is_dir() else folder, dtype, self.device)
+
+    def _text_ids(self, prompt: Prompt) -> list[int]:
+        return self.tokenizer.text_ids(prompt.text, prompt.language)
+
+    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
+        if prompt.reference is None:
+            raise InputError("Chatterbox learns with a reference, another clip of the speaker; there is none")
+        text = layout.text_row(self._text_ids(prompt))
+        return Example(tuple(text), tuple(layout.codes_row(codes)), prompt.reference)
+
+    def collate(self, examples: Sequence[Example], packed: bool = False) -> dict[str, torch.Tensor]:
+        """Rows of prompt, text, speech and labels, each padded at its end with its lengths beside it."""
+        voices = [self.voices.of(e.reference) for e in examples]
+        speech, labels = zip(*(layout.speech_row(e.codes) for e in examples), strict=True)
+        batch = {
+            "speaker": torch.stack([v.speaker for v in voices]),
+            "labels": _padded(labels, IGNORED),
+        }
+        rows = {"prompt": [v.prompt.tolist() for v in voices], "text": [e.text for e in examples]}
+        for name, values in (rows | {"speech": speech}).items():
+            batch[name] = _padded(values, 0)
+            batch[f"{name}_length"] = torch.tensor([len(value) for value in values])
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def loss(
+        self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """In training mode a share of the texts is dropped, so that the guidance's branch is learnt too."""
+        return t3.loss(network, batch)
+
+    def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """float32 logits (N, 8194) at the N labelled positions, in batch order."""
+        hidden, _ = t3.at_labels(network, batch)
+        return t3.t3_of(network).speech_head(hidden).float()
+
+    def generate(
+        self,
+        network: torch.nn.Module,
+        prompts: Sequence[Prompt],
+        generation: ChatterboxGeneration,
+        seeds: Sequence[int],
+    ) -> list[Spoken]:
+        """One after another: upstream's guidance takes the batch for itself."""
+        from sotaque.backends.chatterbox import generate
+
+        plain, said = t3.t3_of(network), []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            heard = self.voices.of(prompt.reference)
+            ids = generate.speak(plain, self._text_ids(prompt), heard, seed, generation)
+            said.append(Spoken(*layout.spoken(ids)))
+        return said
+
+    def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
+        t3.save_like(self.base / "network", network, folder)
+
+    def weight_keys(self, folder: Path | None = None) -> list[str]:
+        return list(t3.weight_keys(t3.weights_file(folder or self.base / "network")))
+
+    def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=targets if isinstance(targets, str) else sorted(targets),
+            bias="none",
+        )
+
+    def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
+        return len(t3.t3_of(network).tfmr.layers), layout.SPEECH_VOCABULARY
+
+    def checkpoint_gradients(self, network: torch.nn.Module, wanted: bool) -> None:
+        llama = t3.t3_of(network).tfmr
+        if wanted:
+            llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            llama.gradient_checkpointing_disable()
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], True, fill)
