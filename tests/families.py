@@ -91,6 +91,7 @@ FAMILIES = {
         ranked=lambda backend, rows: (
             rows[:, backend.layout.semantic_begin : backend.layout.semantic_end].argmax(1).tolist()
         ),
+        spec=tiny_openaudio.SPEC,
     ),
 }
 

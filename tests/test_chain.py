@@ -38,16 +38,17 @@ def chosen() -> settings.Settings:
     )  # fmt: skip
 
 
-def corpus(shortest_s: float) -> None:
+def corpus(rate_hz: int, shortest_s: float) -> None:
     """Six utterances of one voice, each long enough to be a reference: four, one and one."""
     made = []
     for number in range(6):
         texts = [spoken.TEXTS[number % 4]]
         while audio_s(" ".join(texts)) < shortest_s + 0.1:
             texts.append(spoken.TEXTS[(number + len(texts)) % 4])
-        made.append(
-            dataclasses.replace(spoken.utterance(f"clip-{number}", " ".join(texts)), loudness_lufs=None)
-        )
+        clip = spoken.utterance(f"clip-{number}", " ".join(texts))
+        samples, found_hz = audio.read(Path(clip.audio))
+        audio.write(Path(clip.audio), audio.resample(samples, found_hz, rate_hz), rate_hz)
+        made.append(dataclasses.replace(clip, loudness_lufs=None))
     for part, mine in {"train": made[:4], "val": made[4:5], "test": made[5:]}.items():
         manifest.write(SPLITS / f"{part}.jsonl", mine)
     manifest.write(WAV / "manifest.jsonl", made)
@@ -72,7 +73,8 @@ def chain(request, tmp_path_factory):
     BASE.mkdir(parents=True)
     family.make(BASE)
     spoken.whisper(BASE / "asr")
-    corpus(families.Subject(request.param, folder, BASE).backend.shortest_reference_s)
+    backend = families.Subject(request.param, folder, BASE).backend
+    corpus(backend.sample_rate_hz, backend.shortest_reference_s)
     run(chosen())
     yield request.param
     patch.undo()

@@ -110,3 +110,16 @@ def wave(seconds: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     time_s = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     return (0.2 * rng.normal(size=len(time_s)) * np.sin(2 * np.pi * 3 * time_s)).astype(np.float32)
+
+
+SPEC = """
+backend: openaudio
+about: random weights
+weights_licence: none
+sample_rate_hz: 44100
+network: {folder: unused}
+codec: {folder: unused}
+asr: {folder: unused}
+lora_targets: [wqkv, wo, w1, w2, w3]
+generation: {temperature: 1.0, top_p: 1.0, repetition_penalty: 1.1, max_s: 0.5}
+"""
