@@ -1,8 +1,17 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
-from sotaque import fetch, files, model_spec, settings
+from sotaque import backends, fetch, files, model_spec, settings
+from sotaque.backends.families import (
+    FAMILIES,
+    ChatterboxGeneration,
+    CsmGeneration,
+    OpenAudioGeneration,
+    OrpheusGeneration,
+)
 from sotaque.errors import ModelError, SettingsError
 
 SPEC = """
@@ -69,6 +78,50 @@ def test_a_folder_that_lacks_a_file_is_told_which(parts, lost):
         run()
 
 
+def test_each_family_needs_its_own_files(parts):
+    rewrite("backend: orpheus", "backend: csm")
+    (Path("parts/codec") / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"codec lacks config.json; .*expected: config.json, \*.safetensors"):
+        run()
+
+
+def test_one_folder_may_be_network_and_codec(parts):
+    """Each part takes of it what `files` names; the base holds links, not copies."""
+    rewrite("backend: orpheus", "backend: csm")
+    both = "{folder: parts/network, files: [config.json, '*.safetensors', %s]}"
+    rewrite("network: {folder: parts/network}", f"network: {both % 'tokenizer.json'}")
+    rewrite("codec: {folder: parts/codec}", f"codec: {both % 'nothing'}")
+    out = run()
+    assert [p.name for p in files.walk(out / "codec")] == ["config.json", "model.safetensors"]
+    network, codec = (out / part / "model.safetensors" for part in ("network", "codec"))
+    assert network.stat().st_ino == codec.stat().st_ino
+
+
+def test_a_package_that_is_not_installed_comes_with_the_command(monkeypatch, tmp_path):
+    lacking = dataclasses.replace(FAMILIES["csm"], packages=("transformers", "no_such_package"))
+    monkeypatch.setitem(FAMILIES, "csm", dataclasses.replace(lacking, install="make backends"))
+    with pytest.raises(ModelError, match=r"backend csm needs .* no_such_package, .*; type: make backends"):
+        backends.load("csm", tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("backend", "generation", "kind"), [
+    ("orpheus", "{top_p: 0.5}", OrpheusGeneration(top_p=0.5)), ("csm", "{top_k: 9}", CsmGeneration(top_k=9)),
+    ("chatterbox", "{cfg: 0.0}", ChatterboxGeneration(cfg=0.0)), ("openaudio", "", OpenAudioGeneration()),
+])  # fmt: skip
+def test_generation_is_that_of_the_backends_family(parts, backend, generation, kind):
+    rewrite("backend: orpheus", f"backend: {backend}\ngeneration: {generation}")
+    assert model_spec.read("mine").generation == kind
+
+
+def test_every_model_that_is_shipped_can_be_read_when_it_is_pinned(workplace):
+    for path in sorted(Path("workflow/models").glob("*.yaml")):
+        path.write_text(path.read_text().replace("revision: REVISION", f"revision: '{40 * '0'}'"))
+        spec = model_spec.read(path.stem)
+        assert spec.backend in FAMILIES
+        assert spec.about
+        assert spec.weights_licence
+
+
 def test_a_missing_folder_says_what_to_put_there(parts):
     rewrite("parts/codec", "elsewhere")
     with pytest.raises(ModelError, match=r"codec.folder is elsewhere.*put config.json, pytorch_model.bin or"):
@@ -99,6 +152,10 @@ def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
     ("backend: orpheus", "backend: parrot", "backend is 'parrot', allowed: orpheus"),
     ("lora_targets: [q_proj]", "lora_target: [q_proj]", "unknown key lora_target.*did you mean lora_targets"),
     ("sample_rate_hz: 24000", "", "sample_rate_hz is missing"),
+    ("backend: orpheus", "backend: csm\ngeneration: {top_p: 1}", "unknown key generation.top_p: 1"),
+    ("backend: orpheus", "backend: csm\ngeneration: {top_k: -1}", "generation.top_k is -1, allowed: 0 to"),
+    ("lora_targets: [q_proj]", "lora_targets: '(q_proj'", r"lora_targets is '\(q_proj', expected a list"),
+    ("lora_targets: [q_proj]", "lora_targets: 5", "lora_targets is 5, expected a list"),
 ])  # fmt: skip
 def test_a_fault_in_the_models_file_is_named(parts, old, new, told):
     rewrite(old, new)

@@ -80,7 +80,7 @@ def test_what_is_left_out_has_its_default(params):
         ("shards: 1e4", r"shards is 10000\.0, expected a whole number"),
         ("train:\n  mask_prompt: 1", r"train\.mask_prompt is 1, expected true or false"),
         ("model: 3", r"model is 3, expected a word"),
-        ("model: no-such", r"model is 'no-such', allowed: micro, orpheus-3b"),
+        ("model: no-such", r"model is 'no-such', allowed: .*micro, .*orpheus-3b"),
         ("ingest:\n  language: fr", r"ingest\.language is 'fr', allowed: pt, es, en, ar"),
         ("ingest:\n  layout: kaldi2", r"ingest\.layout is 'kaldi2', allowed: auto, chatterbox, ljspeech"),
         ("corpus:\n  accent: true", r"corpus\.accent is True, allowed: pt-br, es-mx, en-gb"),

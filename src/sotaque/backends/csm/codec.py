@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from sotaque.errors import InputError, ModelError
 
@@ -27,7 +28,7 @@ class Codec:
         self.device, self.n_codebooks = device, n_codebooks
         try:
             self.mimi = MimiModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"{folder}: not a Mimi codec in the Hugging Face layout: {reason}") from None
         self.mimi.to(device).eval().requires_grad_(False)
