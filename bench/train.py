@@ -169,10 +169,9 @@ def build(network: str, precision: str):
     """Our Trainer over the demonstration's clips, one epoch; the peer takes its network and its clips."""
     import torch
 
-    from sotaque import backends, device, manifest, model_spec, settings
-    from sotaque.data.tokenize import Tokens
-    from sotaque.training.batching import Samples
-    from sotaque.training.train import Trainer
+    from sotaque import backends, device, model_spec, settings
+    from sotaque.training import inputs
+    from sotaque.training.trainer import Trainer
 
     chosen = dataclasses.replace(settings.read(Path("params.yaml")), epochs=1)
     how = dataclasses.replace(chosen.train, precision=precision)
@@ -181,11 +180,7 @@ def build(network: str, precision: str):
     chosen = dataclasses.replace(chosen, train=how)
     base = Path("models") / network / "base"
     backend = backends.load("orpheus", base, device.prepare(how.threads))
-    tokens = Tokens(Path("data/tokens", MODEL), manifest.shard_names(chosen.shards), base)
-    parts = [
-        Samples(backend, tokens, manifest.read(Path(f"data/splits/{part}.jsonl")), part, how.max_tokens, True)
-        for part in ("train", "val")
-    ]
+    parts = inputs.samples(chosen, backend, Path("data/splits"), Path("data/tokens", MODEL), base)
     return Trainer.build(chosen, model_spec.read(MODEL), backend, *parts)
 
 

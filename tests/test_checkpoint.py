@@ -8,7 +8,7 @@ import torch
 import tiny
 from sotaque import backends
 from sotaque.settings import Lora
-from sotaque.training import lora
+from sotaque.training import lora, method
 from sotaque.training.checkpoint import OPTIMIZER, STATE, Progress, Scratch, differences
 
 
@@ -21,6 +21,10 @@ def backend(tmp_path_factory):
 def fresh(backend, seed=0):
     network = lora.attach(backend, backend.load_network(), ("q_proj", "up_proj"), Lora(rank=2, alpha=4), seed)
     return network, torch.optim.AdamW(lora.trainable(network).values(), lr=0.01)
+
+
+def scratch_of(folder, origin):
+    return Scratch(folder, origin, method.Adapter(None, (), None))
 
 
 def learn(network, optimizer, steps):
@@ -50,7 +54,7 @@ def equal(a, b):
 def test_what_comes_back_is_what_was_saved(backend, tmp_path):
     network, optimizer = fresh(backend)
     learn(network, optimizer, 3)
-    scratch = Scratch(tmp_path, {"lr": 0.1})
+    scratch = scratch_of(tmp_path, {"lr": 0.1})
     progress = Progress(3, tokens=77, history=[{"step": 3}], saved=[3], failed={"2": ["a", "b"]})
     scratch.save(network, optimizer, progress)
     other, other_optimizer = fresh(backend, seed=1)
@@ -64,22 +68,22 @@ def test_what_comes_back_is_what_was_saved(backend, tmp_path):
 
 
 def test_nothing_there_is_a_start_from_nothing(tmp_path):
-    assert Scratch(tmp_path, {}).newest() is None
+    assert scratch_of(tmp_path, {}).newest() is None
 
 
 def test_an_older_adapter_that_rotted_is_no_ground_to_go_on_from(backend, tmp_path):
     network, optimizer = fresh(backend)
-    scratch = Scratch(tmp_path, {})
+    scratch = scratch_of(tmp_path, {})
     for step in (1, 2, 3):
         scratch.save(network, optimizer, Progress(step, saved=list(range(1, step + 1))))
-    path = scratch.adapter(2) / lora.WEIGHTS
+    path = scratch.result(2) / lora.WEIGHTS
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert scratch.newest() is None
 
 
 def test_a_folder_that_was_being_written_is_not_a_checkpoint(backend, tmp_path):
     network, optimizer = fresh(backend)
-    scratch = Scratch(tmp_path, {})
+    scratch = scratch_of(tmp_path, {})
     scratch.save(network, optimizer, Progress(1, saved=[1]))
     (scratch.folder / ".step-000002.x.part").mkdir()
     (scratch.folder / "step-000002").mkdir()
@@ -89,10 +93,10 @@ def test_a_folder_that_was_being_written_is_not_a_checkpoint(backend, tmp_path):
 def test_a_stop_between_two_checkpoints_is_kept_until_it_is_passed(backend, tmp_path):
     """Steps 2, 4 and 6 are results, at step 5 the run was asked to stop."""
     network, optimizer = fresh(backend)
-    scratch = Scratch(tmp_path, {})
+    scratch = scratch_of(tmp_path, {})
 
     def resumable():
-        return [s for s in lora.steps(scratch.folder) if (scratch.adapter(s).parent / OPTIMIZER).exists()]
+        return [s for s in lora.steps(scratch.folder) if (scratch.result(s).parent / OPTIMIZER).exists()]
 
     for step, saved in ((2, [2]), (4, [2, 4]), (5, [2, 4])):
         scratch.save(network, optimizer, Progress(step, saved=saved))
@@ -103,7 +107,7 @@ def test_a_stop_between_two_checkpoints_is_kept_until_it_is_passed(backend, tmp_
 
 def test_any_bit_of_the_state_is_guarded(backend, tmp_path):
     network, optimizer = fresh(backend)
-    scratch = Scratch(tmp_path, {})
+    scratch = scratch_of(tmp_path, {})
     scratch.save(network, optimizer, Progress(1, tokens=4242, saved=[1]))
     path = scratch.folder / "step-000001" / STATE
     whole = path.read_text()
@@ -129,6 +133,6 @@ def test_differences_name_the_value_and_not_the_checksum():
 def test_others_are_those_of_the_same_model(backend, tmp_path):
     network, optimizer = fresh(backend)
     for origin in ({"a.yaml": {"x": 1}}, {"b.yaml": {"x": 1}}):
-        Scratch(tmp_path, origin).save(network, optimizer, Progress(3, saved=[3]))
+        scratch_of(tmp_path, origin).save(network, optimizer, Progress(3, saved=[3]))
     found = list(Scratch(tmp_path, {"a.yaml": {"x": 2}}).others())
     assert found == [(Scratch(tmp_path, {"a.yaml": {"x": 1}}).folder, 3, ["a.yaml x was 1, is 2"])]

@@ -98,7 +98,7 @@ def test_a_base_in_bfloat16_stays_in_bfloat16(settings):
 
 
 def test_a_step_that_is_not_there_is_named(settings):
-    with pytest.raises(ModelError, match=r"models/tiny/lora has no adapter of step 3, only of \[2, 4\]"):
+    with pytest.raises(ModelError, match=r"models/tiny/lora has no result of step 3, only of \[2, 4\]"):
         run(settings, 3)
 
 

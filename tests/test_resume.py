@@ -101,19 +101,18 @@ def runner():
     runner.process.wait()
 
 
-def prepare(folder, epochs=2):
+def prepare(folder, epochs=2, train=12, settings=None):
     """A world that `sotaque train` accepts: params.yaml, and seals of everything upstream."""
     before = Path.cwd()
     folder.mkdir()
     os.chdir(folder)
-    tiny.world()
-    settings = tiny.settings(epochs)
+    tiny.world(train)
+    settings = settings or tiny.settings(epochs)
     files.write_json(Path("params.yaml"), dataclasses.asdict(settings))
-    train = next(job for job in jobs.of(settings) if job.stage.word == "train")
-    for path in train.seals:
+    job = next(job for job in jobs.of(settings) if job.stage.word == "train")
+    for path in job.seals:
         files.write_json(path, {"made": "by hand"})
     os.chdir(before)
-    return train
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +294,7 @@ def losses_and_adapters(folder):
 
 @pytest.mark.parametrize(("name", "fault"), [
     ("optimizer.safetensors", "cut"), ("optimizer.safetensors", "bit"), ("state.json", "bit"),
-    ("adapter/adapter_model.safetensors", "bit"), ("adapter/adapter_model.safetensors", "empty"),
+    ("result/adapter_model.safetensors", "bit"), ("result/adapter_model.safetensors", "empty"),
     ("state.json", "empty"), ("state.json", "gone"),
 ])  # fmt: skip
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(

@@ -133,7 +133,7 @@ def test_the_command_exits_2_with_one_message_and_touches_nothing(workplace, cap
 
 def test_lookup_gives_plain_values():
     made = settings.Settings()
-    assert settings.lookup(made, "lora") == {"rank": 32, "alpha": 64, "dropout": 0.0}
+    assert settings.lookup(made, "lora") == dataclasses.asdict(made.lora) | {"modules_to_save": []}
     assert settings.lookup(made, "train.batch_clips") == made.train.batch_clips
 
 

@@ -7,6 +7,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from sotaque import files, jobs, seal, settings
+from sotaque.errors import SettingsError
 from sotaque.training import tracking
 
 METRICS = {"systems": {"reference": {"wer": 0.01, "rtf": None}, "tuned": {"wer": 0.1, "rtf": 0.3}}}
@@ -30,8 +31,8 @@ def make(job, found, metrics):
         seal.close(job, seal.wanted(job, found))
 
 
-def run_pipeline(lr):
-    Path("params.yaml").write_text(f"lr: {lr}\n")
+def run_pipeline(lr, also="[]", enabled="true"):
+    Path("params.yaml").write_text(f"lr: {lr}\ntracking: {{also: {also}, enabled: {enabled}}}\n")
     found = settings.read(Path("params.yaml"))
     for job in jobs.of(found):
         if job.stage.word in ("corpus", "train", "report"):
@@ -106,3 +107,32 @@ def test_a_server_that_does_not_answer_costs_a_warning(workplace, monkeypatch, c
     found = run_pipeline("1e-4")
     assert "the pipeline goes on without it" in caplog.text
     assert all(job.seal.exists() for job in jobs.of(found) if job.stage.word == "report")
+
+
+def test_tensorboard_reads_the_curve_of_train(workplace):
+    """By TensorBoard's own reader; a run that goes on behind a point has the new one."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):
+        found = run_pipeline("1e-4", "[tensorboard]", enabled="false")
+    folder = Path("logs/tensorboard") / f"train-{tracking.pipeline_key(found)[:12]}"
+    events = EventAccumulator(str(folder)).Reload()
+    assert events.Tags()["scalars"] == ["train_nats"]
+    assert [(e.step, e.value) for e in events.Scalars("train_nats")] == [(1, 3.0), (2, 2.0)]
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_logger_without_its_package_is_named_before_anything_is_done(workplace, monkeypatch):
+    monkeypatch.setattr("sys.path", [])
+    with pytest.raises(SettingsError, match=r"also names trackio, whose package .* -m pip install trackio$"):
+        run_pipeline("1e-4", "[trackio]")
+    assert not Path("models").exists()
+
+
+def test_a_logger_that_fails_costs_a_warning(workplace, caplog):
+    """Its folder cannot be made, for a file bears the name."""
+    Path("logs").write_text("in the way")
+    run_pipeline("1e-4", "[tensorboard]", enabled="false")
+    assert "tensorboard: " in caplog.text
+    assert "the pipeline goes on without it" in caplog.text
+    assert caplog.text.count("goes on") == 1

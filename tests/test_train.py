@@ -12,7 +12,8 @@ import tiny
 from sotaque import files, manifest
 from sotaque.data.tokenize import TokenRow, Tokens
 from sotaque.errors import InputError, IntegrityError, ModelError
-from sotaque.training import lora, train
+from sotaque.training import inputs, lora, train
+from sotaque.training import losses as curve
 from sotaque.training.batching import Skipped
 
 OUT, READS = tiny.LORA, tiny.READS
@@ -123,7 +124,7 @@ def build(settings):
     from sotaque import backends, model_spec
 
     backend = backends.load("orpheus", READS["base"], torch.device("cpu"))
-    samples = train._samples(settings, backend, READS["splits"], READS["tokens"], READS["base"])
+    samples = inputs.samples(settings, backend, READS["splits"], READS["tokens"], READS["base"])
     return train.Trainer.build(settings, model_spec.read("tiny"), backend, *samples)
 
 
@@ -139,6 +140,45 @@ def test_bfloat16_trains_to_about_the_same_loss(settings):
     assert losses()[-1]["val_nats"] == pytest.approx(losses(Path("other"))[-1]["val_nats"], abs=0.1)
     state = lora.load_file(Path("other/step-000006/adapter_model.safetensors"))
     assert {value.dtype for value in state.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("schedule", "rates"), [
+    ("linear", (0.2, 0.1, 0.0125)), ("constant", (0.2, 0.2, 0.2)),
+    ("cosine", (0.2, 0.1, 0.1 * (1 - 0.9807852804))),  # the cosine of 15/16 of a half turn
+])  # fmt: skip
+def test_the_learning_rate_behind_the_warm_up(schedule, rates):
+    """16 steps after 4: the first of them, the one in the middle and the last."""
+    found = [train.learning_rate(step, 20, 0.2, 0.2, schedule) for step in (5, 13, 20)]
+    assert found == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_another_schedule_shapes_the_rates_of_the_run(settings, schedule):
+    tiny.train(with_train(settings, schedule=schedule))
+    found = [row["lr"] for row in losses()[1:]]
+    assert found == [train.learning_rate(step, 6, 1e-2, 0.05, schedule) for step in range(1, 7)]
+
+
+@pytest.mark.parametrize(("found", "patience", "ends"), [
+    ([3, 2, 1], 1, False), ([3, 2, 2], 1, True), ([3, 2, 2.5], 2, False), ([3, 2, 2.5, 2.1], 2, True),
+    ([3, 2, 2.5, 1.9], 2, False), ([3], 1, False), ([3, 4], 1, True), ([3, 4, 5], 0, False),
+])  # fmt: skip
+def test_when_it_is_in_vain_to_go_on(found, patience, ends):
+    """Validation losses with a step between each that is not measured."""
+    history = [row for loss in found for row in ({"val_nats": loss}, {"val_nats": None})]
+    assert curve.worn_out(history, patience) == ends
+
+
+def test_a_run_that_learns_nothing_more_ends_early_and_ends_so_again(settings, caplog):
+    """At a rate of zero no validation is better than the base's; resumed there, it ends there."""
+    caplog.set_level("INFO")
+    settings = dataclasses.replace(with_train(settings, patience=2), lr=0.0)
+    assert train.run(settings, **READS, out=OUT)["steps"] == 4
+    assert lora.steps(OUT) == [2, 4]
+    assert "ends early at step 4 of 6: 2 validations in a row" in caplog.text
+    first = tiny.tree(OUT)
+    assert train.run(settings, **READS, out=OUT)["steps"] == 4
+    assert tiny.tree(OUT) == first
 
 
 @pytest.mark.parametrize(("step", "rate"), [(1, 0.05), (2, 0.1), (4, 0.2), (5, 0.2), (13, 0.1), (20, 0.0125)])

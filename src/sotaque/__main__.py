@@ -19,7 +19,7 @@ from sotaque.errors import SettingsError, SotaqueError
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.stages import Stage
-from sotaque.training import tracking
+from sotaque.training import torchrun, tracking
 
 log = logging.getLogger("sotaque")
 
@@ -59,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.word in TOOLS:
             flags = {name: getattr(options, name) for name in FLAGS.get(options.word, {})}
             return importlib.import_module(TOOLS[options.word][0]).run(settings, **flags)
-        run(find_job(stages.STAGES[options.word], settings, options), settings)
+        job = find_job(stages.STAGES[options.word], settings, options)
+        with torchrun.led() as leads:
+            run(job, settings) if leads else torchrun.follow(job, settings)
     except SotaqueError as error:
         print(f"sotaque {options.word}: {error}", file=sys.stderr)
         return error.exit_status

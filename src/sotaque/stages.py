@@ -118,9 +118,9 @@ STAGES = {
                 "rejects.py",
                 "manifest.py",
                 "model_spec.py",
+                "backends/families.py",
             ),
             reads={"model": MODEL, "manifest": "data/manifest"},
-                "backends/families.py",
             after=("ingest",),
             takes={"ingest": "data/manifest/{shard}.jsonl"},
             out="data/wav/{shard}",
@@ -226,12 +226,14 @@ STAGES = {
             params=("seed", "lr", "epochs", "shards", "lora", "train"),
             spec=("backend", "lora_targets"),
             code=(
-                "training/train.py",
-                "training/lora.py",
-                "training/batching.py",
-                "training/checkpoint.py",
-                "training/stopping.py",
-                "training/memory.py",
+                *(
+                    f"training/{name}.py"
+                    for name in (
+                        *("train", "trainer", "step", "schedule", "losses", "inputs", "batching"),
+                        *("checkpoint", "stopping", "memory", "method", "bits", "lora"),
+                        *("processes", "group", "torchrun"),
+                    )
+                ),
                 "data/tokenize.py",
                 *SPEECH,
             ),
@@ -245,7 +247,14 @@ STAGES = {
             module="sotaque.training.select",
             params=("seed", "select", "targets", "synthesize", "evaluate"),
             spec=("backend", "generation"),
-            code=("training/select.py", "training/lora.py", "evaluation/curves.py", *HEARING, *SPEECH),
+            code=(
+                "training/select.py",
+                "training/result.py",
+                "training/lora.py",
+                "evaluation/curves.py",
+                *HEARING,
+                *SPEECH,
+            ),
             reads={"model": MODEL, "splits": SPLITS, "base": BASE, "lora": "models/{model}/lora"},
             after=("split", "fetch", "train"),
             out="models/{model}/selected",
@@ -257,7 +266,7 @@ STAGES = {
             module="sotaque.training.merge",
             params=("merge",),
             spec=("backend",),
-            code=("training/merge.py", "training/lora.py", *SPEECH),
+            code=("training/merge.py", "training/result.py", "training/lora.py", *SPEECH),
             reads={
                 "model": MODEL,
                 "base": BASE,
@@ -318,9 +327,9 @@ STAGES = {
                 "audio.py",
                 "manifest.py",
                 "model_spec.py",
+                "backends/families.py",
             ),
             reads={
-                "backends/families.py",
                 "model": MODEL,
                 "manifest": "data/manifest",
                 "quality": "data/quality",

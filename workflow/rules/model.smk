@@ -36,7 +36,7 @@ rule train:
     log:
         "logs/{model}/train.log",
     priority: 10
-    threads: SETTINGS.train.threads
+    threads: SETTINGS.train.threads * SETTINGS.train.processes
     resources:
         gpu=GPU,
     params:

@@ -1,10 +1,11 @@
 """Unfinished training on disk: everything that an exact resume needs, and proof that it is whole.
 
 <scratch>/origin.json says what the training is made from; its checksum names the folder, so that other
-settings, code or data never go on from these checkpoints. <scratch>/step-NNNNNN/ holds adapter/,
-optimizer.safetensors and, written last, state.json with the checksums of all. The two newest keep their
-optimiser; of the older ones the adapter is enough. Random numbers and the order of samples are functions
-of (seed, step), so they need no state.
+settings, code or data never go on from these checkpoints. <scratch>/step-NNNNNN/ holds result/ (an adapter,
+or a network), optimizer.safetensors, what else its method needs to go on exactly in weights.safetensors,
+and, written last, state.json with the checksums of all. The two newest can be gone on from; of the older
+ones the result is enough. Random numbers and the order of samples are functions of (seed, step), so they
+need no state.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from sotaque import files
 from sotaque.training import lora
+from sotaque.training.method import Method
 
 log = logging.getLogger("sotaque")
 
-ADAPTER, OPTIMIZER, STATE, ORIGIN = "adapter", "optimizer.safetensors", "state.json", "origin.json"
-RESUMABLE = 2
+RESULT, STATE, ORIGIN = "result", "state.json", "origin.json"
+OPTIMIZER, WEIGHTS = "optimizer.safetensors", "weights.safetensors"
+RESUMABLE = 2  # checkpoints that keep these two
 
 
 @dataclass
 class Progress:
     """How far a training is.
 
-    tokens: labels learnt from so far. history: rows of losses.jsonl. saved: steps whose adapter is a
+    tokens: labels learnt from so far. history: rows of losses.jsonl. saved: steps whose weights are a
     result; a run that was asked to stop has a checkpoint of its last step besides. failed: for each step
     whose loss was not finite, the ids of its samples.
     """
@@ -47,21 +49,26 @@ class Progress:
 
 
 class Scratch:
-    """The checkpoints of one training: <root>/<checksum of what it is made from>/."""
+    """The checkpoints of one training: <root>/<checksum of what it is made from>/.
 
-    def __init__(self, root: Path, origin: dict[str, Any]):
-        self.origin = origin
+    method: what learns in it; needed to save and to restore.
+    """
+
+    def __init__(self, root: Path, origin: dict[str, Any], method: Method | None = None):
+        self.origin, self._method = origin, method
         self.folder = root / files.sha256_of(origin)[:16]
 
-    def adapter(self, step: int) -> Path:
-        return self.folder / lora.step_name(step) / ADAPTER
+    def result(self, step: int) -> Path:
+        return self.folder / lora.step_name(step) / RESULT
 
-    def save(self, network: PeftModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def save(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         if not (self.folder / ORIGIN).exists():
             files.write_json(self.folder / ORIGIN, self.origin)
         with files.atomic_folder(self.folder / lora.step_name(progress.step)) as folder:
-            lora.save(network, folder / ADAPTER)
+            self._method.save(network, folder / RESULT)
             save_file(_tensors(optimizer), folder / OPTIMIZER)
+            if exact := self._method.exact(network):
+                save_file(exact, folder / WEIGHTS)
             sums = {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
             state = {"progress": asdict(progress), "sha256": sums}
             files.write_json(folder / STATE, state | {"own_sha256": files.sha256_of(state)})
@@ -75,14 +82,15 @@ class Scratch:
             if step not in wanted:
                 shutil.rmtree(folder)
             elif step not in wanted[-RESUMABLE:]:
-                (folder / OPTIMIZER).unlink(missing_ok=True)
+                for name in (OPTIMIZER, WEIGHTS):
+                    (folder / name).unlink(missing_ok=True)
 
     def newest(self) -> Progress | None:
-        """The newest position from which the run can go on with all its adapters whole."""
+        """The newest position from which the run can go on with all its results whole."""
         found = lora.steps(self.folder) if self.folder.is_dir() else []
         for step in reversed(found):
             try:
-                progress = self._whole(step, with_optimizer=True)
+                progress = self._whole(step, resumable=True)
                 for earlier in progress.saved:
                     self._whole(earlier)
                 return progress
@@ -90,9 +98,10 @@ class Scratch:
                 log.warning("train: step %d cannot be gone on from: %s; trying the one before", step, fault)
         return None
 
-    def restore(self, step: int, network: PeftModel, optimizer: torch.optim.Optimizer) -> None:
+    def restore(self, step: int, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         folder = self.folder / lora.step_name(step)
-        lora.restore(network, load_file(folder / ADAPTER / lora.WEIGHTS))
+        exact = load_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else {}
+        self._method.restore(network, folder / RESULT, exact)
         optimizer.load_state_dict(_state(optimizer, load_file(folder / OPTIMIZER)))
 
     def others(self) -> Iterator[tuple[Path, int, list[str]]]:
@@ -109,7 +118,7 @@ class Scratch:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _whole(self, step: int, with_optimizer: bool = False) -> Progress:
+    def _whole(self, step: int, resumable: bool = False) -> Progress:
         """Raises ValueError naming the file that is not as it was saved."""
         folder = self.folder / lora.step_name(step)
         try:
@@ -121,7 +130,7 @@ class Scratch:
             raise ValueError(f"{folder / STATE} is damaged or missing")
         for name, expected in state["sha256"].items():
             path = folder / name
-            if name == OPTIMIZER and not with_optimizer:
+            if name in (OPTIMIZER, WEIGHTS) and not resumable:
                 continue
             if not path.is_file() or files.sha256(path) != expected:
                 raise ValueError(f"{path} is damaged or missing")
@@ -144,18 +153,23 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
 
 
 def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state as flat tensors: "<parameter's number>.<name>"."""
-    state = optimizer.state_dict()["state"]
+    """The optimiser's state as flat tensors: "<parameter's number>.<name>"; whole numbers as int64."""
     return {
-        f"{number}.{name}": value.detach().cpu().contiguous()
-        for number, values in state.items()
-        for name, value in values.items()
+        f"{number}.{name}": torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+        for number, values in optimizer.state_dict()["state"].items()
+        for name, value in _flat(values)
     }
 
 
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """bitsandbytes wraps what it quantises in a dictionary within, and takes it back without."""
+    for name, value in values.items():
+        yield from value.items() if isinstance(value, dict) else [(name, value)]
+
+
 def _state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         number, name = key.split(".")
-        state.setdefault(int(number), {})[name] = value
+        state.setdefault(int(number), {})[name] = int(value) if value.dtype == torch.int64 else value
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}

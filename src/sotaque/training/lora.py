@@ -6,6 +6,7 @@ equal adapters are equal files on any machine.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import warnings
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from safetensors.torch import load_file, save_file
 
 from sotaque import files
@@ -40,17 +42,31 @@ def attach(
                 f"paths look like {max(names, key=len)}"
             )
     else:
-        _check_names(targets, names)
+        _check_names("lora_targets", targets, names)
     torch.manual_seed(seed)
     config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
-    return _put_on(network, config)
+    return _put_on(network, _with_options(config, network, lora))
 
 
-def _check_names(targets: Sequence[str], names: Sequence[str]) -> None:
+def _with_options(config: LoraConfig, network: torch.nn.Module, lora: Lora) -> LoraConfig:
+    """What peft itself offers; layers that share their weights go on sharing them when they learn whole."""
+    whole = list(lora.modules_to_save)
+    _check_names("lora.modules_to_save", whole, [name for name, _ in network.named_modules()])
+    tied = bool(getattr(getattr(network, "config", None), "tie_word_embeddings", False))
+    return dataclasses.replace(
+        config,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        modules_to_save=whole or None,
+        ensure_weight_tying=tied and any(name in EMBEDDING_LAYER_NAMES for name in whole),
+    )
+
+
+def _check_names(key: str, targets: Sequence[str], names: Sequence[str]) -> None:
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             there = ", ".join(sorted({n.rpartition(".")[2] for n in names if n}))
-            raise ModelError(f"lora_targets names {target!r}; there is no such module, only: {there}")
+            raise ModelError(f"{key} names {target!r}; there is no such module, only: {there}")
 
 
 def _put_on(network: torch.nn.Module, config: LoraConfig) -> PeftModel:
@@ -65,9 +81,11 @@ def trainable(network: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def weights(network: PeftModel) -> dict[str, torch.Tensor]:
-    """The adapter's tensors under peft's names, float32, on the CPU."""
-    state = get_peft_model_state_dict(network)
-    return {key: state[key].detach().to("cpu", torch.float32).contiguous() for key in sorted(state)}
+    """The adapter's tensors under peft's names, float32, on the CPU; those that are shared stand twice."""
+    state = get_peft_model_state_dict(network, save_embedding_layers=False)
+    return {
+        key: state[key].detach().to("cpu", torch.float32, copy=True).contiguous() for key in sorted(state)
+    }
 
 
 def save(network: PeftModel, folder: Path) -> None:
@@ -99,7 +117,7 @@ def load(network: torch.nn.Module, folder: Path) -> PeftModel:
 
 def restore(network: PeftModel, state: dict[str, torch.Tensor]) -> None:
     """Set all the adapter's tensors; raises ModelError when the names differ."""
-    expected = set(get_peft_model_state_dict(network))
+    expected = set(get_peft_model_state_dict(network, save_embedding_layers=False))
     if expected != set(state):
         others = sorted(expected ^ set(state))[:3]
         raise ModelError(f"the adapter's tensors are not those of the network: {others}")

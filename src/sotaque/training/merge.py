@@ -1,4 +1,7 @@
-"""Merge the selected adapter into a model that loads like the base, and prove it after a fresh reload."""
+"""Merge the selected result into a model that loads like the base, and prove it after a fresh reload.
+
+A network that learnt whole is one already; it goes the same way and is held to the same proof.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from sotaque.backends.protocol import Backend, Prompt, Reference
 from sotaque.errors import ModelError
 from sotaque.settings import Settings
 from sotaque.training import lora as adapters
+from sotaque.training import result as results
 
 STORAGE_ROUNDING = 2**-8
 PROBE_FRAMES = 16
@@ -30,32 +34,31 @@ def run(
     memory = torch.device("cpu")  # two float32 copies of a large network do not fit on a card
     backend = backends.load(model_spec.read(model.stem).backend, base, memory)
     step = files.read_json(selected)["step"]
-    return {"step": step, **merge(backend, _adapter(lora, step), out, settings.merge.tolerance)}
+    return {"step": step, **merge(backend, _result(lora, step), out, settings.merge.tolerance)}
 
 
-def _adapter(folder: Path, step: int) -> Path | None:
-    """The folder of the adapter; None for step 0, the base as it is."""
+def _result(folder: Path, step: int) -> Path | None:
+    """The folder of the step; None for step 0, the base as it is."""
     if step and step not in adapters.steps(folder):
         found = adapters.steps(folder)
-        raise ModelError(f"{folder} has no adapter of step {step}, only of {found}; run select again")
+        raise ModelError(f"{folder} has no result of step {step}, only of {found}; run select again")
     return folder / adapters.step_name(step) if step else None
 
 
-def merge(backend: Backend, adapter: Path | None, out: Path, tolerance: float) -> dict[str, float]:
-    """Merge, save, load again and compare: the largest absolute differences of a logit from the adapter's.
+def merge(backend: Backend, result: Path | None, out: Path, tolerance: float) -> dict[str, float]:
+    """Merge, save, load again and compare: the largest absolute differences of a logit from the result's.
 
     merged: of the merged network in memory. reloaded: of what was read back; a base stored in bfloat16 is
     rounded when it is saved, so there the weights are held to their rounding and the logits only reported.
     """
-    network = backend.load_network()
-    adapted = adapters.load(network, adapter) if adapter else network
+    adapted = results.load(backend, result) if result else backend.load_network()
     batch = _probe(backend, adapted)
     expected = _logits(backend, adapted, batch)
-    merged = adapted.merge_and_unload() if adapter else network
+    merged = results.merged(adapted)
     difference = float((_logits(backend, merged, batch) - expected).abs().max())
     if not difference <= tolerance:
         raise ModelError(
-            f"{adapter}: a logit of the merged network differs by {difference:.2g} from the adapter's; "
+            f"{result}: a logit of the merged network differs by {difference:.2g} from the adapter's; "
             f"allowed is merge.tolerance {tolerance:g}"
         )
     backend.save_merged(merged, out)

@@ -27,6 +27,7 @@ from sotaque.manifest import Utterance
 from sotaque.progress import track
 from sotaque.settings import Settings, Targets
 from sotaque.training import lora as adapters
+from sotaque.training import result as results
 from sotaque.training import tracking
 
 SCORE = "similarity - WER - share of clips that never stopped"
@@ -96,10 +97,12 @@ def choose(candidates: Sequence[Candidate], targets: Targets) -> tuple[Candidate
     return best, f"no checkpoint has {wanted}; step {best.step} has the best score ({SCORE})"
 
 
-def adapted(backend: Backend, adapter: Path | None) -> torch.nn.Module:
-    """The base with an adapter merged into it, which speaks faster than beside it."""
-    network = backend.load_network(dtype=device.speaking_dtype(backend.device))
-    return adapters.load(network, adapter).merge_and_unload() if adapter else network
+def adapted(backend: Backend, result: Path | None) -> torch.nn.Module:
+    """The network of a step; an adapter is merged into the base, which speaks faster than beside it."""
+    dtype = device.speaking_dtype(backend.device)
+    if result is None:
+        return backend.load_network(dtype=dtype)
+    return results.merged(results.load(backend, result, dtype))
 
 
 class Ear:

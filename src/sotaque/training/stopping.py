@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _noted: signal.Signals | None = None
@@ -37,7 +37,11 @@ def _note(number: int, _frame: object) -> None:
     _noted = signal.Signals(number)
 
 
-def check() -> None:
-    """Raise Requested when a signal has come since the block of `on_request` began."""
-    if _noted is not None:
-        raise Requested(_noted.name)
+def check(highest: Callable[[int], int] = int) -> None:
+    """Raise Requested when a signal has come since the block of `on_request` began.
+
+    highest: of a number that each of several processes has, so that a signal to one of them stops all.
+    """
+    noted = highest(_noted or 0)
+    if noted:
+        raise Requested(signal.Signals(noted).name)

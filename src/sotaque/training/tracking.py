@@ -1,4 +1,4 @@
-"""The only door to MLflow: one parent run a pipeline, one child run a stage.
+"""The only door to MLflow: one parent run a pipeline, one child run a stage. Other loggers see the curves.
 
 Each stage leaves a small record under scratch/tracking; `train` logs its curves live, and `report`
 turns the records into child runs, fills the parent and ends it. A pipeline is known by the checksum
@@ -25,6 +25,7 @@ from sotaque import files, seal
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.stages import DEMO
+from sotaque.training import loggers
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -45,6 +46,7 @@ class Live:
     run_id: str | None = None
     client: Any = None
     failed: bool = False
+    others: dict[str, loggers.Logger] | None = None
 
 
 _live: Live | None = None
@@ -73,6 +75,7 @@ def pipeline_key(settings: Settings) -> str:
 def stage(job: Job, settings: Settings) -> Iterator[dict[str, float]]:
     """Time a stage; the metrics put into the yielded dict are recorded when it ends well."""
     global _live
+    loggers.check(settings.tracking.also)
     _live = Live(job, settings)
     metrics: dict[str, float] = {}
     started = time.time()
@@ -81,8 +84,10 @@ def stage(job: Job, settings: Settings) -> Iterator[dict[str, float]]:
         if settings.tracking.enabled:
             _record(job, settings, metrics, started)
             if job.stage.word == "report":
-                _reported(_publish, settings, job)
+                _reported(_mlflow(), _publish, settings, job)
     finally:
+        for name, logger in (_live.others or {}).items():
+            _reported(name, logger.close)
         _live = None
 
 
@@ -103,9 +108,25 @@ def _record(job: Job, settings: Settings, metrics: dict[str, float], started: fl
 
 
 def log_metrics(metrics: dict[str, float], step: int) -> None:
-    """One point of each curve of the running stage, seen at once in the UI."""
-    if _live is not None and _live.settings.tracking.enabled and not _live.failed:
-        _live.failed = not _reported(_log_live, _live, metrics, step)
+    """One point of each curve of the running stage, seen at once by whoever looks."""
+    if _live is None:
+        return
+    if _live.settings.tracking.enabled and not _live.failed:
+        _live.failed = not _reported(_mlflow(), _log_live, _live, metrics, step)
+    for name, logger in list(_others(_live, step).items()):
+        if not _reported(name, logger.log, metrics, step):
+            del _live.others[name]
+
+
+def _others(live: Live, step: int) -> dict[str, loggers.Logger]:
+    """The loggers of tracking.also, opened with the first point."""
+    if live.others is None:
+        live.others = {}
+        key, params = pipeline_key(live.settings), _flat(asdict(live.settings))
+        about = loggers.About(live.settings.tracking.experiment, key, live.job.name, params)
+        for name in live.settings.tracking.also:
+            _reported(name, lambda name=name: live.others.update({name: loggers.LOGGERS[name](about, step)}))
+    return live.others
 
 
 def _log_live(live: Live, metrics: dict[str, float], step: int) -> None:
@@ -119,14 +140,18 @@ def _log_live(live: Live, metrics: dict[str, float], step: int) -> None:
     live.client.log_batch(live.run_id, [Metric(key, value, now, step) for key, value in metrics.items()])
 
 
-def _reported(action: Callable[..., None], *arguments: Any) -> bool:
+def _mlflow() -> str:
+    return f"MLflow at {tracking_uri()}"
+
+
+def _reported(whom: str, action: Callable[..., None], *arguments: Any) -> bool:
     try:
         action(*arguments)
         return True
     except Exception as error:  # tracking is a memory, never a reason to lose a result
         log.warning(
-            "MLflow at %s: %s: %s; the pipeline goes on without it",
-            tracking_uri(),
+            "%s: %s: %s; the pipeline goes on without it",
+            whom,
             type(error).__name__,
             str(error).splitlines()[0] if str(error) else "",
         )

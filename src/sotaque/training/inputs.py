@@ -1,0 +1,58 @@
+"""What a training is made from: its samples, and the checksums that name its checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sotaque import files, manifest, model_spec, seal
+from sotaque import settings as settings_module
+from sotaque.backends.protocol import Backend
+from sotaque.data.tokenize import Tokens
+from sotaque.errors import InputError
+from sotaque.settings import Settings
+from sotaque.stages import STAGES
+from sotaque.training.batching import Samples, Voices
+
+log = logging.getLogger("sotaque")
+
+
+def samples(
+    settings: Settings, backend: Backend, splits: Path, tokens: Path, base: Path
+) -> tuple[Samples, Samples]:
+    """The train and the val part; raises InputError when one has no clip that can be used."""
+    made = []
+    stored = Tokens(tokens, manifest.shard_names(settings.shards), base)
+    voices = Voices(backend, stored, manifest.read(splits / "train.jsonl"), settings.seed)
+    for part in ("train", "val"):
+        path = splits / f"{part}.jsonl"
+        found = Samples(
+            backend, stored, manifest.read(path), part, settings.train.max_tokens,
+            settings.train.mask_prompt, voices,
+        )  # fmt: skip
+        for skipped in found.skipped:
+            log.warning("train: %s is left out: %s", skipped.id, skipped.reason)
+        if not len(found):
+            raise InputError(
+                f"{path} has no clip that can be used ({len(found.skipped)} were left out); "
+                f"expected one or more: see split.val_share, split.test_share and "
+                "train.max_tokens in params.yaml"
+            )
+        made.append(found)
+    return made[0], made[1]
+
+
+def origin(settings: Settings, *, model: Path, splits: Path, tokens: Path, base: Path) -> dict[str, dict]:
+    """Parameters, and the checksums of files and code, that the result depends on."""
+    stage, spec = STAGES["train"], model_spec.read(model.stem)
+    inputs = [splits / "train.jsonl", splits / "val.jsonl"]
+    for shard in manifest.shard_names(settings.shards):
+        inputs += [tokens / f"{shard}.npy", tokens / f"{shard}.jsonl"]
+    seal_of_base = base / "seal.json"
+    inputs += [seal_of_base] if seal_of_base.exists() else files.walk(base / "network")
+    return {
+        "params.yaml": {key: settings_module.lookup(settings, key) for key in stage.params},
+        model.as_posix(): {key: settings_module.lookup(spec, key) for key in stage.spec},
+        "files": {path.as_posix(): files.sha256(path) for path in inputs},
+        "code": seal.code_sha256(stage.code),
+    }
