@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from sotaque import text
+from sotaque.backends.families import FAMILIES
 from sotaque.evaluation import bootstrap, wer
 from sotaque.model_spec import ModelSpec, Source
 from sotaque.settings import Settings
@@ -67,6 +70,12 @@ def _normalizer(language: str, name: str) -> str:
     return f"{name} (for {language}): {described}"
 
 
+def _text_forms(spec: ModelSpec, languages: Iterable[str]) -> str:
+    """How the model's family prepares the texts of each language."""
+    family = FAMILIES[spec.backend]
+    return "; ".join(f"{language}: {family.text_form(language).describe(language)}" for language in languages)
+
+
 def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
     """Terms and details; `results` are those of the tuned system, metric -> content of its JSON."""
     heard, speed, voice = (results[metric]["method"] for metric in ("wer", "speed", "similarity"))
@@ -85,6 +94,8 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
             "summed over the corpus; 95 % by bootstrap over clips; a clip without sound is all wrong",
         ),
         ("Text normaliser", normalizers),
+        ("Text as the model reads it", _text_forms(spec, heard["normalizer"])),
+        ("Generation", ", ".join(f"{key} {value:g}" for key, value in asdict(spec.generation).items())),
         ("ASR", f"openai-whisper, {source(spec.asr)}, {heard['asr']}; {heard['decode']}"),
         ("MOS", f"{results['mos']['method']['predictor']}, mean over {results['mos']['method']['over']}"),
         (
