@@ -44,6 +44,13 @@ def _header(claimed: int, channels: int, rate_hz: int, bits: int) -> bytes:
     return b"RIFF" + struct.pack("<I", (36 + claimed) % 2**32) + b"WAVE" + chunks
 
 
+def with_info(whole: bytes, claimed: int, inside: int) -> bytes:
+    """A WAV with a LIST chunk of comments before its data: the sizes that it and its one comment claim."""
+    at = whole.index(b"data")
+    chunk = b"LIST" + struct.pack("<I", claimed) + b"INFOISFT" + struct.pack("<I", inside)
+    return whole[:at] + chunk + whole[at:]
+
+
 def zeros(path: Path, frames: int, channels: int = 1, rate_hz: int = RATE_HZ) -> None:
     """A WAV of digital silence that takes no room on the disk."""
     claimed = 2 * frames * channels

@@ -17,7 +17,7 @@ import soundfile
 
 import bad_sounds
 import commands
-from bad_sounds import RATE_HZ, content, cut, flac_claiming, rotten, wav
+from bad_sounds import RATE_HZ, content, cut, flac_claiming, rotten, wav, with_info
 from commands import rows
 from sotaque import audio, files, manifest, sandbox
 from sotaque.data import normalize
@@ -79,6 +79,7 @@ CASES = {
     "rate-655350": Case(wav(2000, rate_hz=655_350), "rate", "655350 Hz, allowed: 4000 to 384000"),
     "rate-2-32": Case(wav(2000, rate_hz=2**32 - 1), "unreadable", "It starts with b'RIFF"),
     "flac-bomb": Case(flac_claiming(FLAC, 2**36 - 1), "too-long", "2863312 s, the limit is 600 s", "flac"),
+    "list-claims-2-gb": Case(with_info(WHOLE, 2**31 - 1, 0), "unreadable", "It starts with b'RIFF"),
     # compressed files that end early or rot
     "cut-flac": Case(cut(FLAC), "unreadable", "decoding fails", "flac"),
     "rotten-flac": Case(rotten(FLAC), "unreadable", "decoding fails", "flac"),
@@ -96,6 +97,7 @@ CASES = {
     "wrong-suffix-too": Case(content(voice(1.2)), KEPT, suffix="mp3"),
     "clipped": Case(content(np.clip(9 * voice(1.3), -1, 1)), KEPT),
     "offset": Case(content(voice(1.4) + np.float32(0.3)), KEPT),
+    "comment-claims-4-gb": Case(with_info(content(voice(1.9)), 12, 2**32 - 1), KEPT),
     "stereo": Case(content(np.stack([voice(), voice(pitch_hz=200)], axis=1)), KEPT),
     "surround": Case(content(surround()), KEPT),
     "8-bit": Case(content(voice(1.5), subtype="PCM_U8"), KEPT),

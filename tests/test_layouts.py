@@ -98,6 +98,19 @@ def test_common_voice_without_parts_is_the_validated_clips(sounds):
     assert [u.part for u in run()[0]] == [""] * 8
 
 
+def test_quotes_in_common_voice_are_letters_even_alone(sounds):
+    """Its tables quote nothing: taken for CSV, an open quote would swallow the lines behind it."""
+    corpora.common_voice(CORPUS, corpora.clips(sounds, "mp3"))
+    for path in CORPUS.glob("*.tsv"):
+        path.write_text(
+            path.read_text().replace('Dijo "sí", y', '"Dijo "sí, y').replace("El gato", '"El | gato')
+        )
+    kept, rejects = run()
+    assert not rejects
+    assert [u.text for u in kept][:2] == ['"El | gato duerme cerca de la ventana.', '"Dijo "sí, y se fue.']
+    assert len(kept) == 8
+
+
 def test_common_voice_of_an_early_release_names_no_suffix(sounds):
     corpora.common_voice(CORPUS, corpora.clips(sounds, "mp3"))
     for path in CORPUS.glob("*.tsv"):
