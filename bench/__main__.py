@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import place
 from sotaque import files
+from sotaque.errors import SotaqueError
 
 NAMES = ("demo", "accents", "graph", "normalize", "tokenize", "scale", "train", "generate")
 README = Path("README.md")
@@ -30,7 +31,11 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or NAMES:
         module = importlib.import_module(f"bench.{name}")
-        figures = module.run()
+        try:
+            figures = module.run()
+        except SotaqueError as error:
+            print(f"bench {name}: {error}", file=sys.stderr)
+            return error.exit_status
         versions = {package: version(package) for package in PACKAGES} | figures.pop("versions", {})
         figures |= {"hardware": hardware(), "versions": versions}
         table = f"{module.table(figures)}\n\nMeasured on {figures['hardware']}."
