@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import tiny
+import tiny_chatterbox
 import tiny_csm
 import tiny_openaudio
 from conftest import ROOT
@@ -71,6 +72,16 @@ def _orpheus(make: Callable[[Path], Path]) -> Family:
 FAMILIES = {
     "orpheus-real": _orpheus(tiny.base),
     "orpheus-micro": _orpheus(shipped),
+    "chatterbox": Family(
+        "chatterbox",
+        tiny_chatterbox.base,
+        tiny_chatterbox.TARGETS,
+        greedy={"temperature": 0.0, "repetition_penalty": 1.0, "cfg": 0.0},
+        lively={"temperature": 0.9, "cfg": 0.5, "repetition_penalty": 1.2},
+        main=lambda codes: codes[:, 0],
+        ranked=lambda backend, rows: rows[:, :6561].argmax(1).tolist(),
+        spec=tiny_chatterbox.SPEC,
+    ),
     "csm": Family(
         "csm",
         tiny_csm.base,

@@ -34,7 +34,6 @@ TEXTS = {
     "ar": "كيفَ حالك اليوم",
     "en": "Well; yes",
 }
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +250,9 @@ def _upstream_logits(t3, backend, item, width):
 
 def test_each_step_has_a_graph_of_its_own(backend, prompts):
     """A T3Cond used twice would hold the first step's graph, which is gone."""
-    adapted = lora.attach(backend, backend.load_network(), TARGETS, Lora(rank=2, alpha=4, dropout=0.0), 0)
+    adapted = lora.attach(
+        backend, backend.load_network(), tiny.TARGETS, Lora(rank=2, alpha=4, dropout=0.0), 0
+    )
     batch = backend.collate([example(backend, prompts[0], 3)])
     for _ in range(2):
         backend.loss(adapted.train(), batch)[0].backward()
@@ -497,7 +498,9 @@ def test_a_missing_or_foreign_s3gen_is_named(base, tmp_path):
 @pytest.fixture(scope="module")
 def merged(backend, tmp_path_factory):
     """(T3 with an adapter merged into it, the folder it was saved in)."""
-    adapted = lora.attach(backend, backend.load_network(), TARGETS, Lora(rank=4, alpha=8, dropout=0.0), 0)
+    adapted = lora.attach(
+        backend, backend.load_network(), tiny.TARGETS, Lora(rank=4, alpha=8, dropout=0.0), 0
+    )
     torch.manual_seed(1)
     for parameter in lora.trainable(adapted).values():
         parameter.data.add_(0.05 * torch.randn_like(parameter))

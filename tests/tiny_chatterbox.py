@@ -29,7 +29,7 @@ FILES = (
     "conds.pt", "grapheme_mtl_merged_expanded_v1.json", "s3gen.pt", "t3_mtl23ls_v2.safetensors", "ve.pt",
 )  # fmt: skip
 LLAMA = {
-    "num_hidden_layers": 14, "intermediate_size": 16, "head_dim": 4, "initializer_range": 0.2,
+    "num_hidden_layers": 14, "intermediate_size": 16, "head_dim": 4, "initializer_range": 0.05,
 }  # fmt: skip
 PARTS = {
     "ConditionalDecoder": {
@@ -40,6 +40,18 @@ PARTS = {
     "ConvRNNF0Predictor": {"cond_channels": 8},
     "CAMPPlus": {"growth_rate": 4, "init_channels": 8},
 }  # fmt: skip
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+SPEC = """
+backend: chatterbox
+about: random weights
+weights_licence: none
+sample_rate_hz: 24000
+network: {folder: unused}
+codec: {folder: unused}
+asr: {folder: unused}
+lora_targets: [q_proj, k_proj, v_proj, o_proj]
+generation: {temperature: 0.8, cfg: 0.5, exaggeration: 0.5, max_s: 0.4}
+"""
 
 
 @functools.cache
