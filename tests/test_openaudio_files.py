@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import tiny_openaudio
-from sotaque import backends
+from sotaque import backends, model_spec
+from sotaque.backends.families import OpenAudioGeneration
 from sotaque.backends.openaudio import codec
-from sotaque.errors import InputError, ModelError
+from sotaque.errors import InputError, ModelError, SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,26 @@ def other(base, tmp_path):
 
 def edit(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_model_s_file_waits_for_a_revision_and_fits(backend, workplace):
+    """Pinned, it is read; its targets are layers of both the slow and the fast network."""
+    path = model_spec.path_of("openaudio-s1-mini")
+    with pytest.raises(SettingsError, match=r"network.hub is .* and codec.hub is .* without a revision"):
+        model_spec.read("openaudio-s1-mini")
+    path.write_text(path.read_text().replace("REVISION", "a1" * 20))
+    spec = model_spec.read("openaudio-s1-mini")
+    assert (spec.backend, spec.sample_rate_hz) == ("openaudio", 44100)
+    assert isinstance(spec.generation, OpenAudioGeneration)
+    assert spec.weights_licence.startswith("CC-BY-NC-SA-4.0")
+    assert "almost unable to be finetuned with LoRA" in spec.about
+    names = [name for name, _ in backend.load_network().named_modules()]
+    for stack in ("layers", "fast_layers"):
+        found = {name.rpartition(".")[2] for name in names if name.startswith(f"{stack}.")}
+        assert set(spec.lora_targets) <= found
+    path.write_text(path.read_text().replace("top_p:", "top_k:"))
+    with pytest.raises(SettingsError, match=r"unknown key generation\.top_k"):
+        model_spec.read("openaudio-s1-mini")
 
 
 def test_the_package_s_own_numbers_are_those_of_s1_mini(tmp_path):
