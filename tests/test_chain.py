@@ -12,6 +12,7 @@ import pytest
 import families
 import spoken
 from sotaque import audio, files, manifest, settings
+from sotaque.backends.families import FAMILIES
 from sotaque.data import tokenize
 from sotaque.evaluation import evaluate, report, synthesize
 from sotaque.manifest import Utterance
@@ -114,4 +115,7 @@ def test_every_system_has_spoken_and_the_page_says_so(chain):
     figures = files.read_json(RESULTS / "metrics.json")["systems"]
     assert all(figures[system]["wer"] is not None for system in SYSTEMS)
     assert figures["tuned"]["rtf"] > 0
-    assert clip.text in (RESULTS / "report.html").read_text()
+    page = (RESULTS / "report.html").read_text()
+    assert clip.text in page
+    family = FAMILIES[families.FAMILIES[chain].backend]
+    assert f"pt: {family.text_form('pt').describe('pt')}" in page

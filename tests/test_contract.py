@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from families import FAMILIES, Subject
+import families
+from families import FAMILIES
 from sotaque.training import lora, merge
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
 def subject(request, tmp_path_factory):
-    torch.set_num_threads(1)  # for networks this small a second one only waits
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "base").mkdir()
-    return Subject(request.param, folder)
+    return families.subject(request.param, tmp_path_factory)
 
 
 @pytest.fixture

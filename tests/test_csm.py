@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import CsmForConditionalGeneration
 
+import families
 import tiny
 import tiny_csm
-from families import CPU, Subject
+from families import CPU
 from sotaque import yaml_file
 from sotaque.backends.csm import Backend, codec, generate, layout
 from sotaque.backends.csm import network as csm
@@ -32,10 +33,7 @@ IMPOSSIBLE = list(range(tiny_csm.CODEBOOK_SIZE, 2051))
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("csm")
-    (folder / "base").mkdir()
-    return Subject("csm", folder)
+    return families.subject("csm", tmp_path_factory)
 
 
 @pytest.fixture
@@ -154,6 +152,20 @@ def test_a_bare_name_would_adapt_the_codec_and_the_models_files_do_not(backend, 
     wearing = {name.split("base_model.model.")[1] for name in lora.trainable(adapted)}
     assert not any(name.startswith("codec_model.") for name in wearing)
     assert {name.split(".")[0] for name in wearing} == {"backbone_model", "depth_decoder"}
+
+
+def test_an_expression_that_hits_nothing_is_named_with_what_paths_look_like(backend, network):
+    with pytest.raises(ModelError, match=r"lora_targets is 'q_proj', .*paths look like \w+\..*\.\d+\."):
+        lora.attach(backend, network, "q_proj", Lora(rank=2, alpha=4), 0)
+
+
+def test_in_bfloat16_it_learns_and_speaks(backend, subject):
+    network = backend.load_network(dtype=torch.bfloat16)
+    total, count = backend.loss(subject.adapter(network), backend.collate(subject.examples()))
+    exact, _ = backend.loss(backend.load_network(), backend.collate(subject.examples()))
+    assert (total / count).item() == pytest.approx((exact / count).item(), rel=0.02)
+    [spoken] = backend.generate(network, [prompt(backend)], CsmGeneration(max_s=0.3), [0])
+    assert spoken.codes.shape == (3, tiny_csm.CODEBOOKS)
 
 
 def test_a_frame_of_zeros_ends_the_speech(backend, network):

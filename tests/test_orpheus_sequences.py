@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+import families
 import tiny
-from families import FRAMES, PROMPTS, Subject
+from families import FRAMES, PROMPTS
 from sotaque.backends.protocol import IGNORED
 
 
 @pytest.fixture(scope="module", params=["orpheus-micro", "orpheus-real"])
 def subject(request, tmp_path_factory):
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "base").mkdir()
-    return Subject(request.param, folder)
+    return families.subject(request.param, tmp_path_factory)
 
 
 @pytest.fixture

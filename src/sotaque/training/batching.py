@@ -6,6 +6,7 @@ So any position of a run can be found again without replaying what came before i
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,10 @@ class Voices:
     def __init__(self, backend: Backend, tokens: Tokens, recordings: Sequence[Utterance], seed: int):
         self._tokens, self._seed = tokens, seed
         self._wanted, self._shortest_s = backend.wants_reference, backend.shortest_reference_s
-        self._clips = {
-            speaker: references.usable(
-                [u for u in recordings if tokens.row(u.id).length], speaker, self._shortest_s
-            )
-            for speaker in sorted({u.speaker for u in recordings} if self._wanted else ())
-        }
+        self._clips: dict[str, list[Utterance]] = defaultdict(list)
+        for clip in recordings if self._wanted else ():
+            if clip.duration_s >= self._shortest_s and tokens.row(clip.id).length:
+                self._clips[clip.speaker].append(clip)
 
     def of(self, utterance: Utterance, epoch: int) -> Iterator[Reference | None]:
         """Those to try, in an order that is a function of (seed, epoch, id); never the utterance itself.
@@ -54,16 +53,19 @@ class Voices:
         if not self._wanted:
             yield None
             return
-        others = [u for u in self._clips.get(utterance.speaker, ()) if u.id != utterance.id]
-        if not others:
+        clips, found = self._clips.get(utterance.speaker, ()), 0
+        digest = hashlib.sha256(f"{self._seed}:{epoch}:{utterance.id}".encode()).digest()
+        first = int.from_bytes(digest[:8], "big")
+        for place in range(first, first + min(TRIES, len(clips))):
+            other = clips[place % len(clips)]
+            if other.id != utterance.id:
+                found += 1
+                yield Reference(other.text, Path(other.audio), self._tokens.codes(other.id))
+        if not found:
             raise InputError(
                 f"speaker {utterance.speaker!r} has no other training clip of {self._shortest_s:g} s or more "
                 "to be its reference, which this model needs"
             )
-        digest = hashlib.sha256(f"{self._seed}:{epoch}:{utterance.id}".encode()).digest()
-        first = int.from_bytes(digest[:8], "big") % len(others)
-        for other in (others[first:] + others[:first])[:TRIES]:
-            yield Reference(other.text, Path(other.audio), self._tokens.codes(other.id))
 
 
 class Samples:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from sotaque.backends import adapter
 from sotaque.backends.chatterbox import codec, layout, voice
 from sotaque.backends.chatterbox import network as t3
 from sotaque.backends.chatterbox.tokenizer import Tokenizer
@@ -131,25 +132,13 @@ class Backend:
         return list(t3.weight_keys(t3.weights_file(folder or self.base / "network")))
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
-        from peft import LoraConfig
-
-        return LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=targets if isinstance(targets, str) else sorted(targets),
-            bias="none",
-        )
+        return adapter.lora_config(targets, rank, alpha, dropout)
 
     def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
         return len(t3.t3_of(network).tfmr.layers), layout.SPEECH_VOCABULARY
 
     def checkpoint_gradients(self, network: torch.nn.Module, wanted: bool) -> None:
-        llama = t3.t3_of(network).tfmr
-        if wanted:
-            llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        else:
-            llama.gradient_checkpointing_disable()
+        adapter.checkpoint_gradients(t3.t3_of(network).tfmr, wanted)
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sotaque import audio
-from sotaque.backends import tokenizer_file
+from sotaque.backends import adapter, tokenizer_file
 from sotaque.backends.csm import codec
 from sotaque.backends.csm import network as csm
 from sotaque.backends.csm.layout import Layout, Row
@@ -182,15 +182,7 @@ class Backend:
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
         """A bare name such as q_proj would adapt the codec too: give a regular expression."""
-        from peft import LoraConfig
-
-        return LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=targets if isinstance(targets, str) else sorted(targets),
-            bias="none",
-        )
+        return adapter.lora_config(targets, rank, alpha, dropout)
 
     def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
         """The depth decoder's logits are held for all codes of a frame at once."""
@@ -198,8 +190,4 @@ class Backend:
         return config.num_hidden_layers, config.vocab_size * config.num_codebooks
 
     def checkpoint_gradients(self, network: torch.nn.Module, wanted: bool) -> None:
-        plain = csm.csm_of(network)
-        if wanted:
-            plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        else:
-            plain.gradient_checkpointing_disable()
+        adapter.checkpoint_gradients(csm.csm_of(network), wanted)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from sotaque import audio
+from sotaque.backends import adapter
 from sotaque.backends.families import FAMILIES, OpenAudioGeneration
 from sotaque.backends.openaudio import codec
 from sotaque.backends.openaudio.tokenizer import Said, Tokenizer
@@ -197,15 +198,7 @@ class Backend:
         return weight_keys(folder or self.base / "network")
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
-        from peft import LoraConfig
-
-        return LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=targets if isinstance(targets, str) else sorted(targets),
-            bias="none",
-        )
+        return adapter.lora_config(targets, rank, alpha, dropout)
 
     def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
         from sotaque.backends.openaudio.network import network_of

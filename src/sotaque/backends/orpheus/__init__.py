@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sotaque.backends import adapter
 from sotaque.backends.families import FAMILIES, OrpheusGeneration
 from sotaque.backends.orpheus import codec
 from sotaque.backends.orpheus import network as llama
@@ -140,26 +141,13 @@ class Backend:
         return sorted(key for _, key in llama.weight_keys(folder or self.base / "network"))
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
-        from peft import LoraConfig
-
-        return LoraConfig(
-            task_type="CAUSAL_LM",
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=targets if isinstance(targets, str) else sorted(targets),
-            bias="none",
-        )
+        return adapter.lora_config(targets, rank, alpha, dropout, "CAUSAL_LM")
 
     def layers_and_vocabulary(self, network: torch.nn.Module) -> tuple[int, int]:
         return network.config.num_hidden_layers, network.config.vocab_size
 
     def checkpoint_gradients(self, network: torch.nn.Module, wanted: bool) -> None:
-        plain = llama.llama_of(network)
-        if wanted:
-            plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        else:
-            plain.gradient_checkpointing_disable()
+        adapter.checkpoint_gradients(llama.llama_of(network), wanted)
 
 
 def _packed(examples: Sequence[Example]) -> Example:
