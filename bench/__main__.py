@@ -19,6 +19,7 @@ from sotaque import files
 from sotaque.errors import SotaqueError
 
 NAMES = ("demo", "accents", "graph", "normalize", "tokenize", "scale", "train", "generate")
+ON_A_CARD = ("demo", "accents", "train", "generate")  # where there is one; the others hide it from themselves
 README = Path("README.md")
 RESULTS = Path("bench/results")
 PACKAGES = ("torch", "transformers", "peft", "snac", "snakemake", "dvc", "pyloudnorm", "soxr", "soundfile")
@@ -37,7 +38,7 @@ def main(names: list[str]) -> int:
             print(f"bench {name}: {error}", file=sys.stderr)
             return error.exit_status
         versions = {package: version(package) for package in PACKAGES} | figures.pop("versions", {})
-        figures |= {"hardware": hardware(), "versions": versions}
+        figures |= {"hardware": hardware(name), "versions": versions}
         table = f"{module.table(figures)}\n\nMeasured on {figures['hardware']}."
         if os.environ.get("CLIPS"):
             files.write_json(place.SCRATCH / f"trial-{name}.json", figures)
@@ -48,8 +49,8 @@ def main(names: list[str]) -> int:
     return 0
 
 
-def hardware() -> str:
-    """Processor, cores that this process may use, and memory."""
+def hardware(name: str) -> str:
+    """Processor, cores that this process may use, memory, and the card if this benchmark used one."""
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
         if line.startswith("model name"):
@@ -57,7 +58,14 @@ def hardware() -> str:
             break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {cores} cores, {memory:.0f} GiB, no GPU used"
+    return f"{model}, {cores} cores, {memory:.0f} GiB, {card(name)}"
+
+
+def card(name: str) -> str:
+    import torch
+
+    used = name in ON_A_CARD and torch.cuda.is_available()
+    return torch.cuda.get_device_name() if used else "no GPU used"
 
 
 def into_readme(name: str, table: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +16,14 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from sotaque import jobs, manifest, settings, yaml_file
 from sotaque.jobs import Job
 
 SCRATCH = Path("scratch/bench")
+CLIPS_PER_SHARD = 2_500
+LOOK_EVERY_S = 0.5
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -26,10 +32,16 @@ def size(usual: int) -> int:
     return int(os.environ.get("CLIPS") or usual)
 
 
+def shards(clips: int) -> int:
+    """As many as a user would take: 2,500 clips in each, four at least."""
+    return max(4, math.ceil(clips / CLIPS_PER_SHARD))
+
+
 def environment(clone: Path) -> dict[str, str]:
-    """Commands take the clone's code."""
+    """Commands take the clone's code, and no card."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": f"{clone.resolve() / 'src'}:{Path.cwd()}"}
+    code = f"{clone.resolve() / 'src'}:{Path.cwd()}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": code, "CUDA_VISIBLE_DEVICES": ""}
 
 
 @contextlib.contextmanager
@@ -70,11 +82,16 @@ def command(job: Job) -> list[str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """wall_s: from the first start to the last end. cpu_s: of all processes. peak_mb: of the largest one."""
+    """wall_s: from the first start to the last end. cpu_s: of all processes.
+
+    peak_mb: of the largest process, by the kernel. together_mb: the most that all had at once, looked at
+    twice a second; what processes share counts once.
+    """
 
     wall_s: float
     cpu_s: float
     peak_mb: float
+    together_mb: float
 
 
 def cost(wanted: Sequence[Sequence[str]], clone: Path, at_once: int = CORES) -> Cost:
@@ -83,10 +100,40 @@ def cost(wanted: Sequence[Sequence[str]], clone: Path, at_once: int = CORES) -> 
     Raises CalledProcessError, after what the command said, when one fails.
     """
     started = time.monotonic()
-    with ThreadPool(at_once) as pool:
+    with _memory() as most, ThreadPool(at_once) as pool:
         used = pool.map(lambda words: _run(words, clone), wanted, chunksize=1)
     wall_s = time.monotonic() - started
-    return Cost(round(wall_s, 2), round(sum(cpu for cpu, _ in used), 2), round(max(mb for _, mb in used), 1))
+    peak_mb = max(mb for _, mb in used)
+    together_mb = max(peak_mb, *most)
+    return Cost(
+        round(wall_s, 2), round(sum(cpu for cpu, _ in used), 2), round(peak_mb, 1), round(together_mb, 1)
+    )
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[list[float]]:
+    """What all children of this process have together, in MB, at one look after the other."""
+    seen, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            seen.append(sum(map(_proportional_mb, psutil.Process().children(recursive=True))))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _proportional_mb(process: psutil.Process) -> float:
+    """Its memory, shared pages divided among those who share them; 0 when it has just ended."""
+    try:
+        return process.memory_full_info().pss / 2**20
+    except psutil.Error:
+        return 0.0
 
 
 def _run(words: Sequence[str], clone: Path) -> tuple[float, float]:
