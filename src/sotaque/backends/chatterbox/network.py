@@ -61,7 +61,7 @@ def load(folder: Path, dtype: torch.dtype | str, device: torch.device) -> torch.
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a file of weights: {error}; fetch it again") from None
     _check(path, state)
-    t3 = upstream.load("chatterbox.models.t3").T3(_config())
+    t3 = _empty()
     try:
         t3.load_state_dict(state, assign=True)
     except RuntimeError as error:
@@ -73,8 +73,14 @@ def load(folder: Path, dtype: torch.dtype | str, device: torch.device) -> torch.
     return t3.to(device).eval()
 
 
-def _config() -> Any:
-    return upstream.load("chatterbox.models.t3.modules.t3_config").T3Config.multilingual()
+def _empty() -> torch.nn.Module:
+    """T3 without weights: half a billion random numbers would be drawn to be thrown away."""
+    config = upstream.load("chatterbox.models.t3.modules.t3_config").T3Config.multilingual()
+    kind = upstream.load("chatterbox.models.t3").T3
+    with torch.device("meta"):
+        t3 = kind(config)
+    t3.tfmr.rotary_emb = type(t3.tfmr.rotary_emb)(t3.cfg)  # it has no weights to be loaded
+    return t3
 
 
 def _check(path: Path, state: dict[str, torch.Tensor]) -> None:
