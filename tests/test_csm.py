@@ -252,11 +252,17 @@ def without_audio(folder):
     path.write_text(path.read_text().replace("<|AUDIO|>", "<|SOUND|>"))
 
 
+def authors_own(folder):
+    """config.json of the first release, of which transformers knows nothing."""
+    (folder / "network/config.json").write_text('{"backbone_flavor": "llama-1B", "audio_vocab_size": 2051}')
+
+
 @pytest.mark.parametrize(("fault", "told"), [
     (lambda f: (f / "network/tokenizer.json").unlink(), "tokenizer.json: there is no such file"),
     (lambda f: (f / "network/tokenizer.json").write_text("{"), "tokenizer.json: not a tokenizer"),
     (without_audio, r"there is no token <\|AUDIO\|>; this is not CSM's tokenizer"),
     (lambda f: spoil(f / "network/config.json", audio_token_id=5), "128002 and 128003, but .* 5 and 128003"),
+    (authors_own, "not a configuration of CSM: .*expected sesame/csm-1b in transformers' layout"),
     (lambda f: tiny.network(f / "network", tiny.SMALL), "model_type is 'llama', expected 'csm'"),
     (lambda f: shutil.copy(f / "network/config.json", f / "codec/config.json"), "'csm', expected 'mimi'"),
     (lambda f: spoil(f / "codec/config.json", num_quantizers=3), "3 codebooks of 2048, but .* speaks 4"),

@@ -62,7 +62,9 @@ def read_config(folder: Path) -> MimiConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder}/config.json: not a configuration of Mimi: {reason}") from None
+        raise ModelError(
+            f"{folder}/config.json: not a configuration of Mimi: {reason}; put the codec kyutai/mimi there"
+        ) from None
     if config.model_type != "mimi":
         raise ModelError(
             f"{folder}/config.json: model_type is {config.model_type!r}, expected 'mimi'; "

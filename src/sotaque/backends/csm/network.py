@@ -34,7 +34,10 @@ def read_config(folder: Path) -> CsmConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder}/config.json: not a configuration of CSM: {reason}") from None
+        raise ModelError(
+            f"{folder}/config.json: not a configuration of CSM: {reason}; expected sesame/csm-1b in "
+            "transformers' layout, not in its authors' first one"
+        ) from None
     if config.model_type != "csm":
         raise ModelError(
             f"{folder}/config.json: model_type is {config.model_type!r}, expected 'csm'; "
