@@ -17,6 +17,7 @@ import numpy as np
 
 from bench import place, spoken
 from sotaque import manifest
+from sotaque.data.tokenize import TokenRow
 
 CLIPS_PER_CORE = 500
 WORDS = (5, 12)
@@ -81,8 +82,6 @@ def together(clone: Path, jobs: list[list[str]]) -> float:
 
 def different(clone: Path) -> int:
     """How many clips have other codes than in the loop."""
-    from sotaque.data.tokenize import TokenRow
-
     theirs, wrong, seen = np.load(clone / LOOP), 0, 0
     for shard in manifest.shard_names(place.CORES):
         array = np.load(clone / TOKENS / f"{shard}.npy")
