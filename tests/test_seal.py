@@ -3,8 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from imports import PACKAGE, closure
 from sotaque import jobs, seal, settings, verify
+from sotaque.backends.families import FAMILIES
 from sotaque.errors import IntegrityError
+
+ROOMS = PACKAGE / "backends"
 
 
 @pytest.fixture
@@ -112,3 +116,23 @@ def test_tree_sha256_is_that_of_the_bytes_and_not_of_the_memory(workplace):
     second = seal.tree_sha256(folder)
     (folder / "a").write_bytes(b"one")
     assert first == seal.tree_sha256(folder) != second
+
+
+def test_a_models_code_is_that_of_its_own_family(workplace):
+    """What is changed in another family's room leaves its seals as they are."""
+    orpheus = seal.code_of(("audio.py", "backends"), settings.read(Path("params.yaml")))
+    path = Path("workflow/models/micro.yaml")
+    path.write_text(path.read_text().replace("backend: orpheus", "backend: csm").split("generation:")[0])
+    csm = seal.code_of(("audio.py", "backends"), settings.read(Path("params.yaml")))
+    assert set(orpheus) - set(csm) == {"backends/orpheus"}
+    assert set(csm) - set(orpheus) == {"backends/csm"}
+    assert {"audio.py", "backends/protocol.py", "backends/families.py", "backends/cross_entropy.py"} < set(
+        csm
+    )
+    assert seal.code_of(("audio.py",), settings.read(Path("params.yaml"))) == ("audio.py",)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_no_family_uses_the_room_of_another(family):
+    used = {path for name in ROOMS.glob(f"{family}/*.py") for path in closure(str(name.relative_to(PACKAGE)))}
+    assert {path.split("/")[1] for path in used if path.startswith("backends/")} & set(FAMILIES) == {family}

@@ -32,6 +32,16 @@ def code_sha256(code: tuple[str, ...]) -> str:
     return files.sha256_of(sums)
 
 
+def code_of(code: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """A stage's code for the model of `settings`: of the rooms in backends/, its own family's alone."""
+    if "backends" not in code:
+        return code
+    family = model_spec.read(settings.model).backend
+    rooms = sorted((PACKAGE / "backends").iterdir())
+    mine = [f"backends/{p.name}" for p in rooms if p.suffix == ".py" or p.name == family]
+    return tuple(name for part in code for name in (mine if part == "backends" else [part]))
+
+
 def tree_sha256(folder: Path) -> str:
     """The checksum of all names and bytes under a folder; the stat of each file spares a second reading."""
     memory = KEPT / f"tree-{folder.as_posix().strip('/').replace('/', '-')}.json"
@@ -71,7 +81,7 @@ def wanted(job: Job, settings: Settings) -> dict[str, Any]:
         "fan": job.fan,
         "params": {key: settings_module.lookup(settings, key) for key in job.stage.params},
         "spec": _spec(job, settings),
-        "code": code_sha256(job.stage.code),
+        "code": code_sha256(code_of(job.stage.code, settings)),
         "upstream": upstream,
     }
 

@@ -54,5 +54,5 @@ def origin(settings: Settings, *, model: Path, splits: Path, tokens: Path, base:
         "params.yaml": {key: settings_module.lookup(settings, key) for key in stage.params},
         model.as_posix(): {key: settings_module.lookup(spec, key) for key in stage.spec},
         "files": {path.as_posix(): files.sha256(path) for path in inputs},
-        "code": seal.code_sha256(stage.code),
+        "code": seal.code_sha256(seal.code_of(stage.code, settings)),
     }
