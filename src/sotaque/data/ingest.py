@@ -45,6 +45,7 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.
     """
+    corpus = layouts.root(corpus, settings.ingest.layout)
     rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
     kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
@@ -212,6 +213,7 @@ def refuse(kept: list[Utterance], rejects: list[Reject], corpus: Path, allowed: 
         f"{corpus}: {len(rejects)} of {total} clips are rejected ({share:.1%}), allowed are {allowed:.1%} "
         f"(ingest.max_rejected_share): {counted(rejects)}. The first: "
         f"{first.audio or first.id}: {first.reason}. All of them, with reasons, are in {REFUSED}"
+        f"{layouts.archives(corpus)}"
     )
 
 

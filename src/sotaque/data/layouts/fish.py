@@ -1,4 +1,7 @@
-"""Fish: one folder per speaker, <speaker>/.../<clip>.{wav,flac,mp3} with its transcript in <clip>.lab."""
+"""Fish: one folder per speaker, <speaker>/.../<clip>.{wav,flac,mp3} with its transcript in <clip>.lab.
+
+A <clip>.txt is as good, where there is no .lab; one without audio beside it is no transcript.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from sotaque.data.layouts import table
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
 
-LOOKS_FOR = "<speaker>/<clip>.wav (or .flac, .mp3) with <clip>.lab beside it"
-TRANSCRIPT = ".lab"
+LOOKS_FOR = "<speaker>/<clip>.wav (or .flac, .mp3) with <clip>.lab or <clip>.txt beside it"
+TRANSCRIPT, OTHER = ".lab", ".txt"
 
 
 def matches(folder: Path) -> bool:
-    return any(name.endswith(TRANSCRIPT) for name, _ in _walk(folder))
+    names = {name for name, _ in _walk(folder)}
+    return any(
+        name.endswith(TRANSCRIPT) or (table.without_suffix(name) != name and _label(name, names) in names)
+        for name in names
+    )
 
 
 def rows(folder: Path) -> Iterator[Row]:
@@ -38,7 +45,7 @@ def rows(folder: Path) -> Iterator[Row]:
 
 def _clip(folder: Path, name: str, stem: str, names: set[str]) -> Row:
     speaker = name.split("/")[0] if "/" in name else ""
-    label = stem + TRANSCRIPT
+    label = _label(name, names)
     if label not in names:
         return Row(name, stem, name, "", speaker, fault=ClipError("no-transcript", f"there is no {label}"))
     if not (folder / label).resolve().is_relative_to(folder.resolve()):
@@ -49,6 +56,12 @@ def _clip(folder: Path, name: str, stem: str, names: set[str]) -> Row:
     if text != text.encode("utf-8", "replace").decode("utf-8"):
         return Row(name, stem, name, "", speaker, fault=ClipError("encoding", f"{label} is not UTF-8"))
     return Row(label, stem, name, text, speaker)
+
+
+def _label(name: str, names: set[str]) -> str:
+    """The transcript of an audio file, whether it is there or not."""
+    stem = table.without_suffix(name)
+    return stem + OTHER if stem + TRANSCRIPT not in names and stem + OTHER in names else stem + TRANSCRIPT
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, bool]]:

@@ -1,11 +1,13 @@
 """JSONL manifests: NeMo's keys (`audio_filepath`, `text`, `duration`, `offset`) and this project's own.
 
-A piece of a recording has no id of its own there: its start in milliseconds is added to the recording's.
+A file may also be one JSON list of such objects. A piece of a recording has no id of its own there: its
+start in milliseconds is added to the recording's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,16 +34,32 @@ def rows(folder: Path) -> Iterator[Row]:
 
 
 def listed(path: Path, inside: str = "") -> Iterator[Row]:
-    """One row for each line that is not blank; a line that is no JSON object has a fault."""
+    """One row for each line that is not blank, or entry of a list; what is no JSON object has a fault."""
+    entries = _listed_entries(path)
+    if entries:
+        for number, values in enumerate(entries, start=1):
+            yield _row(values, str(values), f"{inside}{path.name}, entry {number}", inside)
+        return
     for line in table.lines(path, table.WHOLE, inside):
-        values = parsed(line.cells[0])
-        if line.fault or not isinstance(values, dict):
-            fault = line.fault or ClipError(
-                "json", f"{line.where}: not a JSON object: {line.cells[0][:80]!r}"
-            )
-            yield Row(line.where, line.where, "", "", fault=fault)
+        if line.fault:
+            yield Row(line.where, line.where, "", "", fault=line.fault)
         else:
-            yield _pieced(record.row(values, line.where, inside), values)
+            yield _row(parsed(line.cells[0]), line.cells[0], line.where, inside)
+
+
+def _row(values: Any, written: str, where: str, inside: str) -> Row:
+    if isinstance(values, dict):
+        return _pieced(record.row(values, where, inside), values)
+    fault = ClipError("json", f"{where}: not a JSON object: {written[:80]!r}")
+    return Row(where, where, "", "", fault=fault)
+
+
+def _listed_entries(path: Path) -> list[Any]:
+    """The entries of a file that is one JSON list which begins with an object; empty for any other."""
+    if not re.match(r"\[\s*(\{|$)", table.first_line(path).strip()):
+        return []
+    entries = parsed(table.decode(path.read_bytes(), str(path)))
+    return entries if isinstance(entries, list) and entries and isinstance(entries[0], dict) else []
 
 
 def parsed(line: str) -> Any:
@@ -59,7 +77,12 @@ def names(values: Any) -> dict[str, int]:
 
 def _manifests(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-    return [path for path in files if "audio" in names(parsed(table.first_line(path)))]
+    return [path for path in files if "audio" in names(_first(path))]
+
+
+def _first(path: Path) -> Any:
+    """The first entry, or the first line, as a value."""
+    return next(iter(_listed_entries(path)), None) or parsed(table.first_line(path))
 
 
 def _pieced(row: Row, values: dict[str, Any]) -> Row:

@@ -17,7 +17,7 @@ from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
-AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips")
+AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "mp3", "flac", "recordings")
 NAMES = {
     "id": ("id", "name", "utterance_id", "utt_id"),
     "audio": (
@@ -30,12 +30,24 @@ NAMES = {
         "filename",
         "path",
         "wav",
+        "wav_path",
+        "arquivo",
+        "archivo",
     ),
-    "text": ("text", "transcript", "transcription", "sentence"),
+    "text": (
+        "text",
+        "transcript",
+        "transcription",
+        "sentence",
+        "texto",
+        "transcrição",
+        "transcripción",
+        "frase",
+    ),
     "normalised": ("normalised", "normalized", "normalised_text", "normalized_text"),
-    "speaker": ("speaker", "speaker_id", "speaker_name", "client_id"),
-    "language": ("language", "lang", "locale"),
-    "accent": ("accent", "accents"),
+    "speaker": ("speaker", "speaker_id", "speaker_name", "client_id", "locutor", "falante", "hablante"),
+    "language": ("language", "lang", "locale", "idioma"),
+    "accent": ("accent", "accents", "sotaque", "acento"),
     "gender": ("gender", "sex"),
     "part": ("part", "split", "subset"),
     "group": ("group",),
@@ -150,12 +162,13 @@ def with_suffix(folder: Path, stem: str) -> str:
 def located(folder: Path, audio: str) -> str:
     """A path as written, or inside wavs/, audio/ ... when only there a file has it.
 
-    A full path into the corpus folder is made relative to it.
+    A full path into the corpus folder is made relative to it; `\\` may stand for `/`, as Windows writes it.
     """
     if audio.startswith("/"):
         for root in (folder.absolute(), folder.resolve()):
             audio = audio.removeprefix(f"{root}/")
-    names = [audio, *(f"{inside}/{audio}" for inside in AUDIO_FOLDERS)]
+    written = (audio, audio.replace("\\", "/"))
+    names = [f"{inside}{name}" for inside in ("", *(f"{at}/" for at in AUDIO_FOLDERS)) for name in written]
     return next((name for name in names if audio and _exists(folder / name)), audio)
 
 
