@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from sotaque import files
 from sotaque.backends import cross_entropy
@@ -62,13 +64,34 @@ def at_labels(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple
     Padding stands on the right, where a causal network never looks, so no mask is needed. Positions that
     start again within a row (position_ids) are utterances packed together, which transformers keeps apart.
     """
-    hidden = (
-        llama_of(network)
-        .model(input_ids=batch["input_ids"], position_ids=batch.get("position_ids"), use_cache=False)
-        .last_hidden_state
-    )
-    labels = batch["labels"][:, 1:]
-    return hidden[:, :-1][labels != IGNORED], labels[labels != IGNORED]
+    llama, ids, positions = llama_of(network), batch["input_ids"], batch.get("position_ids")
+    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+    hidden = _without_padding(llama, ids, batch["attention_mask"].bool(), positions)
+    if hidden is None:
+        hidden = llama.model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+    else:
+        labels = labels[batch["attention_mask"].bool()]
+    return hidden[labels != IGNORED], labels[labels != IGNORED]
+
+
+def _without_padding(
+    llama: LlamaForCausalLM, ids: torch.Tensor, real: torch.Tensor, positions: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Hidden states where `real` (B, L), in batch order, or None where transformers must compute them."""
+    if ids.device.type != "cpu":
+        return None
+    from sotaque.backends.orpheus import forward
+
+    lengths = _lengths(real, positions)
+    return forward.hidden_states(llama, ids[real], lengths) if forward.fits(llama, lengths) else None
+
+
+def _lengths(real: torch.Tensor, positions: torch.Tensor | None) -> list[int]:
+    """The lengths of a batch's utterances, of which a packed row has several."""
+    if positions is None:
+        return real.sum(1).tolist()
+    starts = (positions[real] == 0).nonzero()[:, 0].tolist()
+    return [end - start for start, end in itertools.pairwise([*starts, int(real.sum())])]
 
 
 def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,116 @@
+"""The forward pass for a CPU against transformers' and peft's own modules: loss and every gradient."""
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import tiny
+from sotaque import device
+from sotaque.backends.orpheus import Backend, forward
+from sotaque.backends.protocol import Prompt
+from sotaque.training import lora
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FRAMES = (3, 9, 1)
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    return Backend(tiny.base(tmp_path_factory.mktemp("base"), tiny.SMALL), torch.device("cpu"))
+
+
+def batch(backend, packed=False):
+    rng = np.random.default_rng(0)
+    items = [
+        backend.example(Prompt("ó" * (4 * frames), "ana"), rng.integers(0, 32, (frames, 7)), True)
+        for frames in FRAMES
+    ]
+    return backend.collate(items, packed)
+
+
+def adapted(backend, dtype=torch.float64, **values):
+    """A network in training whose adapter has learnt something."""
+    torch.manual_seed(0)
+    config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": TARGETS} | values)
+    network = get_peft_model(backend.load_network(dtype=dtype), config).train()
+    for parameter in lora.trainable(network).values():
+        parameter.data.add_(0.05 * torch.randn(parameter.shape, dtype=torch.float64))
+    return network
+
+
+def learnt(backend, network, dtype=torch.float64, packed=False):
+    """(loss, gradient of each tensor of the adapter)."""
+    network.zero_grad()
+    with device.autocast(torch.device("cpu"), dtype if dtype == torch.bfloat16 else torch.float32):
+        loss, _ = backend.loss(network, batch(backend, packed))
+    loss.backward()
+    return loss.item(), {name: p.grad.double() for name, p in lora.trainable(network).items()}
+
+
+def by_the_libraries(monkeypatch, backend, network, *args, **kwargs):
+    with monkeypatch.context() as patch:
+        patch.setattr(forward, "fits", lambda llama, lengths: False)
+        return learnt(backend, network, *args, **kwargs)
+
+
+def distance(mine, right):
+    """The largest relative distance of a tensor's gradient."""
+    return max(float((mine[name] - right[name]).norm() / right[name].norm()) for name in right)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"use_rslora": True}, {"target_modules": ["k_proj", "up_proj"]}, {"rank_pattern": {"q_proj": 2}}],
+    ids=["all layers", "rank-stabilised", "some layers", "ranks of their own"],
+)
+def test_loss_and_gradients_are_the_libraries(monkeypatch, backend, values, packed):
+    network = adapted(backend, **values)
+    assert forward.fits(network.get_base_model(), FRAMES)
+    loss, gradients = learnt(backend, network, packed=packed)
+    expected, right = by_the_libraries(monkeypatch, backend, network, packed=packed)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    assert distance(gradients, right) < 1e-5  # transformers computes RMSNorm in float32 whatever x is
+    assert min(float(one.norm()) for one in right.values()) > 0.1
+
+
+def test_bfloat16_is_as_near_to_the_truth_as_the_libraries(monkeypatch, backend):
+    networks = {dtype: adapted(backend, dtype) for dtype in (torch.float64, torch.bfloat16)}
+    rounded = {name: p.data for name, p in networks[torch.bfloat16].named_parameters()}
+    for name, parameter in networks[torch.float64].named_parameters():
+        parameter.data.copy_(rounded[name])
+    loss, truth = learnt(backend, networks[torch.float64])
+    args = backend, networks[torch.bfloat16], torch.bfloat16
+    mine, theirs = learnt(*args), by_the_libraries(monkeypatch, *args)
+    assert mine[0] == pytest.approx(loss, rel=0.01)
+    assert distance(mine[1], truth) < max(0.02, 1.5 * distance(theirs[1], truth))
+
+
+def test_gradient_checkpointing_changes_nothing(backend):
+    network = adapted(backend)
+    expected, right = learnt(backend, network)
+    network.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    loss, gradients = learnt(backend, network)
+    assert loss == expected
+    assert distance(gradients, right) == 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}, {"modules_to_save": ["embed_tokens"]}],
+    ids=["dropout", "DoRA", "bias", "a layer that learns"],
+)
+def test_what_it_cannot_do_is_left_to_the_libraries(backend, values):
+    assert not forward.fits(adapted(backend, **values).get_base_model(), FRAMES)
+
+
+def test_a_base_that_learns_and_a_long_utterance_are_left_to_the_libraries(backend):
+    network = backend.load_network(dtype=torch.float64)
+    assert not forward.fits(network, FRAMES)
+    with torch.inference_mode():
+        assert forward.fits(network, FRAMES)
+        assert not forward.fits(network, [forward.LONGEST + 1])
+        assert not forward.fits(backend.load_network(dtype=torch.float32), FRAMES)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not forward.fits(network, FRAMES)
