@@ -20,5 +20,5 @@ def test_text_is_read_in_the_familys_form(family, text, language, read):
 
 
 def test_the_form_can_be_said():
-    assert FAMILIES["csm"].text_form("pt").describe("pt") == "NFC, case kept, no language tag"
-    assert FAMILIES["chatterbox"].text_form("ar").describe("ar") == "NFKD, lower case, [ar] before it"
+    assert FAMILIES["csm"].text_form("pt").describe("pt") == "NFC, case kept, diacritics kept, no language tag"
+    assert FAMILIES["chatterbox"].text_form("ar").describe("ar") == "NFKD, lower case, diacritics kept, [ar] before it"

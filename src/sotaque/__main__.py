@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sotaque import files, jobs, seal, stages
+from sotaque import files, jobs, seal, stages, times
 from sotaque import settings as settings_module
 from sotaque.errors import SettingsError, SotaqueError
 from sotaque.jobs import Job
@@ -142,7 +142,7 @@ def run(job: Job, settings: Settings) -> None:
         for out in job.outs:
             files.remove(out)
         stage = importlib.import_module(job.stage.module)
-        with tracking.stage(job, settings) as metrics:
+        with times.kept(job, want), tracking.stage(job, settings) as metrics:
             metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
             seal.close(job, want)
             if hasattr(stage, "sealed"):  # what a stage keeps for the case that it is killed may go now

@@ -212,6 +212,12 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Compare:
+    models: tuple[str, ...] = ("micro",)
+    clips: int = number(5, 1, 1000)
+
+
+@dataclass(frozen=True)
 class Tracking:
     enabled: bool = True
     experiment: str = "sotaque"
@@ -243,6 +249,7 @@ class Settings:
     synthesize: Synthesize = Synthesize()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
+    compare: Compare = Compare()
     tracking: Tracking = Tracking()
 
 

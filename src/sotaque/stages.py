@@ -317,6 +317,7 @@ STAGES = {
                 "evaluation/report.py",
                 "evaluation/page",
                 "page",
+                "evaluation/parts.py",
                 "evaluation/curves.py",
                 "evaluation/context.py",
                 "evaluation/recognizer.py",

@@ -73,7 +73,8 @@ class TextForm:
         """A sentence for the report."""
         case = "lower case" if self.lower_case else "case kept"
         prefix = self.prefix.format(language=language)
-        return f"{self.unicode_form}, {case}, " + (f"{prefix} before it" if prefix else "no language tag")
+        tag = f"{prefix} before it" if prefix else "no language tag"
+        return f"{self.unicode_form}, {case}, diacritics kept, {tag}"
 
 
 Files = tuple[tuple[str, ...], ...]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sotaque import files, model_spec
 from sotaque.errors import InputError
-from sotaque.evaluation import curves
+from sotaque.evaluation import curves, parts
 from sotaque.evaluation.page import render
 from sotaque.settings import Settings
 from sotaque.stages import METRICS, SYSTEMS
@@ -27,7 +27,7 @@ def run(
 ) -> dict[str, float]:  # fmt: skip
     """Write report.html, metrics.json, headline.json, plots/{loss,selection}.csv; returns the headline."""
     found = read_results(results)
-    metrics = collect(settings, found)
+    metrics = collect(settings, found) | {"splits": parts.fingerprints(splits)}
     losses, selection = curves.read_losses(lora), curves.read_selection(selected)
     files.write_json(out / "metrics.json", metrics)
     files.write_json(out / "headline.json", headline(metrics))

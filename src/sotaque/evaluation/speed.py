@@ -29,15 +29,18 @@ def score(context: Context) -> Scores:
     chosen = hash_order(u for u in context.utterances if not u.group)[: context.settings.evaluate.speed_clips]
     if context.system == "reference" or not chosen:
         return Scores([], method)
-    times = timed(_speaker_of(context), chosen)
+    say, network = _speaker_of(context)
+    if network is not None:
+        method["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+    times = timed(say, chosen)
     return Scores(
         [context.row(u, failed=not row["audio_s"]) | row for u, row in zip(chosen, times, strict=True)],
         method,
     )
 
 
-def _speaker_of(context: Context) -> Callable[[Utterance], float]:
-    """A function that says one utterance and returns the seconds of audio it made."""
+def _speaker_of(context: Context) -> tuple[Callable[[Utterance], float], torch.nn.Module | None]:
+    """A function that says one utterance and returns the seconds of audio it made; the network it uses."""
     backend = backends.load(context.spec.backend, context.base, context.device)
     references, chosen_seed = References(backend, context.train), context.settings.seed
     if context.system == "codec":
@@ -46,7 +49,7 @@ def _speaker_of(context: Context) -> Callable[[Utterance], float]:
             take = round_trip(backend, utterance, chosen_seed, references.of(utterance.speaker))
             return len(take.samples) / backend.codec_rate_hz
 
-        return repeat
+        return repeat, None
     folder = None if context.system == "base" else context.network
     network = backend.load_network(folder, device.speaking_dtype(backend.device))
 
@@ -55,7 +58,7 @@ def _speaker_of(context: Context) -> Callable[[Utterance], float]:
         [spoken] = backend.generate(network, [prompt], context.spec.generation, [seed])
         return len(decoded(backend, spoken.codes, seed, prompt.reference)) / backend.codec_rate_hz
 
-    return say
+    return say, network
 
 
 def timed(say: Callable[[Item], float], items: Sequence[Item]) -> list[dict[str, float]]:

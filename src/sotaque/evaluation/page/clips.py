@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ def rows(
     utterances: Sequence[Utterance], results: dict[str, dict[str, Any]], wav: Path, count: int
 ) -> list[dict[str, Any]]:
     """One row a text for up to `count` texts, the worst of the tuned system first."""
-    scores = {system: _by_id(metrics) for system, metrics in results.items()}
-    chosen = choose(utterances, scores[JUDGED], count)
-    return [_row(utterance, scores, wav) for utterance in chosen]
+    scores = {system: by_id(metrics) for system, metrics in results.items()}
+    folders = {system: wav / system for system in scores}
+    return [row(utterance, scores, folders) for utterance in choose(utterances, scores[JUDGED], count)]
 
 
 def choose(utterances: Sequence[Utterance], scores: dict[str, dict[str, Any]], count: int) -> list[Utterance]:
@@ -38,7 +38,7 @@ def _badness(score: dict[str, Any], identifier: str) -> tuple[float, float, str]
     return -(wer if wer is not None else 0.0), similarity if similarity is not None else -1.0, identifier
 
 
-def _by_id(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_id(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """id -> the numbers of one clip and what was heard."""
     found: dict[str, dict[str, Any]] = {}
     for metric, keys in {
@@ -46,13 +46,14 @@ def _by_id(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "mos": ("mos",),
         "similarity": ("similarity",),
     }.items():
-        for row in metrics[metric]["rows"]:
-            found.setdefault(row["id"], {}).update({key: row[key] for key in keys})
+        for values in metrics[metric]["rows"]:
+            found.setdefault(values["id"], {}).update({key: values[key] for key in keys})
     return found
 
 
-def _row(utterance: Utterance, scores: dict[str, dict[str, Any]], wav: Path) -> dict[str, Any]:
-    waves = {system: sound.read(wav / system / f"{utterance.id}.wav") for system in scores}
+def row(utterance: Utterance, scores: dict[str, dict[str, Any]], folders: dict[str, Path]) -> dict[str, Any]:
+    """One text: a cell for each system of `scores`, whose WAVs lie in its folder."""
+    waves = {system: sound.read(folders[system] / f"{utterance.id}.wav") for system in scores}
     longest_s = max((len(wave) / rate_hz for wave, rate_hz in filter(None, waves.values())), default=1.0)
     keys: dict[str, Any] = {"text": utterance.text.casefold()}
     cells = []
@@ -68,6 +69,13 @@ def _row(utterance: Utterance, scores: dict[str, dict[str, Any]], wav: Path) -> 
         "sort_keys": json.dumps(keys, ensure_ascii=False),
         "cells": cells,
     }
+
+
+def sorts(systems: Iterable[str], first: str) -> list[tuple[str, str]]:
+    """The orders that the page's rows can be put in, key and label; `first` says how they stand."""
+    measures = {"wer": "WER", "similarity": "similarity", "mos": "MOS"}
+    of_systems = [(f"{s}-{m}", f"{s}: {label}") for s in systems for m, label in measures.items()]
+    return [("", first), ("text", "text"), *of_systems]
 
 
 def _numbers(score: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Page:
             "clips_total": len(parts["test"]),
             "judged": clips.JUDGED,
             "spectrogram_top_khz": spectrogram.TOP_HZ // 1000,
-            "sorts": _sorts(self.metrics["systems"]),
+            "sorts": clips.sorts(self.metrics["systems"], "worst first"),
             "charts": self._charts(),
             "selection": self.selection,
             "parts": [_part(name, utterances) for name, utterances in parts.items()],
@@ -124,12 +124,6 @@ def selection_chart(selection: Selection, settings: Settings) -> Any:
         series,
         levels,
     )
-
-
-def _sorts(systems: dict[str, Any]) -> list[tuple[str, str]]:
-    measures = {"wer": "WER", "similarity": "similarity", "mos": "MOS"}
-    of_systems = [(f"{s}-{m}", f"{s}: {label}") for s in systems for m, label in measures.items()]
-    return [("", "worst first"), ("text", "text"), *of_systems]
 
 
 def _part(name: str, utterances: Sequence[Utterance]) -> dict[str, Any]:

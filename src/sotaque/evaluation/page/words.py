@@ -31,19 +31,25 @@ def _target(name: str, target: dict[str, Any]) -> str:
 
 def difference(results: dict[str, dict[str, Any]], settings: Settings) -> str:
     """WER of tuned minus base, paired over the same texts."""
-    tuned, base = (
-        {r["id"]: r for r in results[s]["wer"]["rows"] if not r["group"]} for s in ("tuned", "base")
-    )
-    shared = sorted(tuned.keys() & base.keys())
-    first, second = ([wer.word_errors(side[i]) for i in shared] for side in (tuned, base))
-    words = [tuned[i]["words"] for i in shared]
+    tuned, base = (results[system]["wer"]["rows"] for system in ("tuned", "base"))
+    return paired("Tuned minus base", tuned, base, settings)
+
+
+def paired(
+    name: str, minuend: list[dict[str, Any]], subtrahend: list[dict[str, Any]], settings: Settings
+) -> str:
+    """The difference of two systems' WER over the texts that both have spoken, from their rows."""
+    ours, theirs = ({r["id"]: r for r in rows if not r["group"]} for rows in (minuend, subtrahend))
+    shared = sorted(ours.keys() & theirs.keys())
+    first, second = ([wer.word_errors(side[i]) for i in shared] for side in (ours, theirs))
+    words = [ours[i]["words"] for i in shared]
     value = bootstrap.ratio(np.subtract(first, second), words)
     if value is None:
         return ""
     samples, seed = settings.evaluate.bootstrap_samples, settings.seed
     low, high = bootstrap.difference_interval(first, second, words, samples, seed)
     said = f"WER {value:+.3f} (95 % {low:+.3f} to {high:+.3f})".replace("-", "−")
-    return f"Tuned minus base, paired over the same {len(shared)} texts: {said}."
+    return f"{name}, paired over the same {len(shared)} texts: {said}."
 
 
 def similarity_levels(level: dict[str, Any]) -> str:
@@ -70,16 +76,17 @@ def _normalizer(language: str, name: str) -> str:
     return f"{name} (for {language}): {described}"
 
 
-def _text_forms(spec: ModelSpec, languages: Iterable[str]) -> str:
-    """How the model's family prepares the texts of each language."""
+def text_forms(spec: ModelSpec, languages: Iterable[str]) -> dict[str, str]:
+    """language -> how the model's family prepares its texts."""
     family = FAMILIES[spec.backend]
-    return "; ".join(f"{language}: {family.text_form(language).describe(language)}" for language in languages)
+    return {language: family.text_form(language).describe(language) for language in languages}
 
 
 def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
     """Terms and details; `results` are those of the tuned system, metric -> content of its JSON."""
     heard, speed, voice = (results[metric]["method"] for metric in ("wer", "speed", "similarity"))
     normalizers = "; ".join(_normalizer(language, name) for language, name in heard["normalizer"].items())
+    forms = text_forms(spec, heard["normalizer"])
     lora = (
         f"LoRA of rank {settings.lora.rank}, alpha {settings.lora.alpha}, dropout {settings.lora.dropout:g}"
     )
@@ -94,7 +101,7 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
             "summed over the corpus; 95 % by bootstrap over clips; a clip without sound is all wrong",
         ),
         ("Text normaliser", normalizers),
-        ("Text as the model reads it", _text_forms(spec, heard["normalizer"])),
+        ("Text as the model reads it", "; ".join(f"{language}: {form}" for language, form in forms.items())),
         ("Generation", ", ".join(f"{key} {value:g}" for key, value in asdict(spec.generation).items())),
         ("ASR", f"openai-whisper, {source(spec.asr)}, {heard['asr']}; {heard['decode']}"),
         ("MOS", f"{results['mos']['method']['predictor']}, mean over {results['mos']['method']['over']}"),
@@ -106,3 +113,18 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
         ("Timed on", f"{speed['hardware']}, {speed['threads']} thread(s)"),
         ("Loudness", "every system's clip is scaled to the loudness of its recording"),
     ]
+
+
+def parameters(count: int | None) -> str:
+    """`536.2 M`, in millions of parameters."""
+    return "unknown" if count is None else f"{count / 1e6:,.1f} M"
+
+
+def duration(seconds: float | None) -> str:
+    """`2 h 05 min`, `3 min 20 s` or `4.2 s`."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest_s = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest_s:02d} s"
