@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sotaque import audio
+from sotaque import audio, files, manifest
 from sotaque.data import normalize, pauses
 from sotaque.data.pauses import Activity
 from sotaque.errors import REMEDIES, ClipError
 from sotaque.espeak import speak
 from sotaque.manifest import Utterance
-from sotaque.settings import Normalize
+from sotaque.settings import Normalize, Settings
 from sounds import save, voice
 
 RATE_HZ = 24_000
@@ -158,3 +158,22 @@ def test_a_high_pass_takes_the_rumble_and_leaves_the_voice():
         left = audio.high_pass(tone, RATE_HZ, 60.0)[RATE_HZ:]
         gain_db = 10 * np.log10(np.square(left).mean() / np.square(tone[RATE_HZ:]).mean())
         assert gain_db == pytest.approx(expected_db, abs=0.1), frequency_hz
+
+
+def test_the_stage_trims_by_the_vad_in_its_sandbox_and_bytes_repeat(spoken, workplace):
+    """The network runs in a forked worker, under its limits of memory and time."""
+    clips = []
+    for number, samples in enumerate(spoken):
+        padded = np.concatenate([silence(1.0), samples, silence(1.0)])
+        path = save(Path(f"{number}.wav"), padded)
+        clips.append(Utterance(f"c{number}", path.as_posix(), SENTENCES[number], "ana", "pt"))
+    manifest.write(Path("manifest/00.jsonl"), clips)
+    settings = Settings(normalize=Normalize(trim="vad", trim_margin_s=0.1, high_pass_hz=60.0))
+    made = []
+    for out in (Path("first"), Path("second")):
+        metrics = normalize.run(settings, model=Path("m"), manifest=Path("manifest"), shard="00", out=out)
+        assert (metrics["clips"], metrics["rejected"]) == (3, 0)
+        made.append({path.name: files.sha256(path) for path in out.glob("*.wav")})
+    assert made[0] == made[1]
+    for utterance, samples in zip(manifest.read(Path("first/manifest.jsonl")), spoken, strict=True):
+        assert -0.05 < utterance.duration_s - len(samples) / RATE_HZ < 0.5
