@@ -46,7 +46,7 @@ def load(folder: Path, tokenizer: Tokenizer, dtype: torch.dtype | str, device: t
     config = read_config(folder)
     _check(config, tokenizer, folder / CONFIG)
     stored = _read(folder / WEIGHTS)
-    network = Network(config, tokenizer.fish)
+    network = _empty(config, tokenizer)
     try:
         found = network.load_state_dict(dict(stored), strict=False, assign=True)
     except RuntimeError as error:
@@ -67,6 +67,19 @@ def load(folder: Path, tokenizer: Tokenizer, dtype: torch.dtype | str, device: t
         log.warning("%s: not used, only kept: %s", folder / WEIGHTS, ", ".join(found.unexpected_keys[:3]))
     network = network if dtype == "auto" else network.to(dtype)
     return network.to(device).eval()
+
+
+def _empty(config, tokenizer: Tokenizer) -> Network:
+    """A network whose weights are still to come; what is no weight is computed as its constructor does."""
+    with torch.device("meta"):
+        network = Network(config, tokenizer.fish)
+    positions = config.max_seq_len
+    network.causal_mask = torch.ones(positions, positions, dtype=torch.bool).tril()
+    network.freqs_cis = llama.precompute_freqs_cis(positions, config.head_dim, config.rope_base)
+    network.fast_freqs_cis = llama.precompute_freqs_cis(
+        config.num_codebooks, config.fast_head_dim, config.rope_base
+    )
+    return network
 
 
 def _check(config, tokenizer: Tokenizer, path: Path) -> None:

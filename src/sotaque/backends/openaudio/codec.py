@@ -139,8 +139,8 @@ def load(folder: Path, config: dict[str, Any]) -> torch.nn.Module:
             "firefly-gan-vq-fsq file is the codec of Fish Speech 1.5, another generation)"
         )
     try:
-        dac = build(config)
-        found = dac.load_state_dict(_weights(path), strict=False)
+        dac = _empty(config)
+        found = dac.load_state_dict(_weights(path), strict=False, assign=True)
     except Exception as error:  # torch.load raises a dozen unrelated kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: not the weights of a modded DAC: {reason}") from None
@@ -150,7 +150,25 @@ def load(folder: Path, config: dict[str, Any]) -> torch.nn.Module:
             f"{path}: {len(missing)} tensors are missing, the first is {missing[0]}; it holds "
             f"{', '.join(found.unexpected_keys[:2]) or 'nothing else'}; expected OpenAudio S1-mini's codec"
         )
-    return dac.eval().requires_grad_(False)
+    return dac.float().eval().requires_grad_(False)
+
+
+def _empty(config: dict[str, Any]) -> torch.nn.Module:
+    """A DAC whose weights are still to come: drawing 400 million of them by chance takes half a minute.
+
+    The masks of its transformers, 300 MB, are never looked at: each makes that of its window.
+    """
+    modded_dac = upstream.load("fish_speech.models.dac.modded_dac")
+    with torch.device("meta"):
+        dac = build(config)
+    for module in dac.modules():
+        if isinstance(module, modded_dac.Transformer):
+            sizes = module.config
+            module.causal_mask = None
+            module.freqs_cis = modded_dac.precompute_freqs_cis(
+                sizes.block_size, sizes.head_dim, sizes.rope_base
+            )
+    return dac
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
