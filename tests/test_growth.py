@@ -8,7 +8,10 @@ import pytest
 import tiny
 from sotaque import __main__ as command
 from sotaque import files, jobs, manifest, seal, settings
+from sotaque.data import split
 from sotaque.data.split import PARTS
+from sotaque.manifest import Utterance
+from sotaque.settings import Split
 from sounds import save, voice
 
 SHARDS = 8
@@ -87,3 +90,18 @@ def test_another_recording_under_an_old_name_is_seen(grown):
     """Of the same length, so that nothing but its bytes tells it from the first."""
     save(CORPUS / "wavs/c0007.wav", sound(7)[::-1])
     assert grown() == {*WHOLE, *jobs_of(shards_of(7))}
+
+
+def test_ten_new_of_ten_thousand_move_none_and_fall_in_ten_shards_at_most():
+    """The shares are of places drawn by hash, not of counts, so no old clip is pushed over an edge."""
+    clips = [Utterance(f"c{n:05d}", "", f"frase número {n}", "ana", "pt") for n in range(10_010)]
+
+    def places(some: list[Utterance]) -> dict[str, tuple[str, str]]:
+        parts = split.divide(some, Split(), seed=42)
+        return {u.id: (part, manifest.shard_of(u.id, 40)) for part in PARTS for u in parts[part]}
+
+    before, after = places(clips[:-10]), places(clips)
+    assert before.items() <= after.items()
+    new = after.keys() - before.keys()
+    assert new == {u.id for u in clips[-10:]}
+    assert 1 < len({after[name][1] for name in new}) <= 10
