@@ -274,6 +274,11 @@ def test_a_folder_that_is_no_csm_is_told_why(folder, fault, told):
         Backend(folder, CPU)
 
 
+def test_a_right_folder_is_loaded_without_a_word(backend, capfd):
+    Backend(backend.base, CPU).load_network()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_weights_of_another_network_are_named(folder):
     spoil(folder / "network/config.json", num_hidden_layers=3)
     with pytest.raises(ModelError, match=r"missing keys .*backbone_model\.layers\.2"):

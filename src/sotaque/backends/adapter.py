@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,13 @@ def lora_config(
 
 
 def checkpoint_gradients(network: PreTrainedModel, wanted: bool) -> None:
-    """Never re-entrant: under frozen embeddings that gives no adapter a gradient, and says nothing."""
-    if wanted:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        network.gradient_checkpointing_disable()
+    """Never re-entrant: under frozen embeddings that gives no adapter a gradient, and says nothing.
+
+    By the names that all releases of transformers 5 have; the later ones warn that others will replace them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        if wanted:
+            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            network.gradient_checkpointing_disable()

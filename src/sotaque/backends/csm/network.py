@@ -6,7 +6,9 @@ the K - 1 others from the backbone's state. Upstream's loss adds the mean of eit
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +28,27 @@ if TYPE_CHECKING:
 CODEC = "codec_model."  # a copy of Mimi lies among the weights, and nothing here changes it
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Upstream warns each time that CSM's own control tokens lie above its vocabulary of codes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def read_config(folder: Path) -> CsmConfig:
     """Raises ModelError when the folder holds no CSM."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
@@ -49,14 +66,13 @@ def read_config(folder: Path) -> CsmConfig:
 def load(folder: Path, dtype: torch.dtype, device: torch.device) -> CsmForConditionalGeneration:
     """The network of a folder, in eval mode; raises ModelError when a file or a tensor is missing."""
     from transformers import CsmForConditionalGeneration
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     read_config(folder)
     try:
-        csm, report = CsmForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _quiet():
+            csm, report = CsmForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{folder}: not a CSM network in the Hugging Face layout: {reason}") from None
