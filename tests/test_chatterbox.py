@@ -281,11 +281,13 @@ def test_a_share_of_the_texts_is_dropped_in_training_alone(backend, prompts, mon
         assert not torch.allclose(backend.logits(t3, batch), expected, atol=1e-2)
 
 
-def test_positions_stay_exact_in_half_precision(backend):
+def test_positions_stay_exact_in_half_precision(backend, prompts):
     halved = backend.load_network(dtype=torch.bfloat16)
     assert {p.dtype for p in halved.parameters()} == {torch.bfloat16}
     assert torch.equal(halved.tfmr.rotary_emb.inv_freq, backend.load_network().tfmr.rotary_emb.inv_freq)
     assert halved.tfmr.rotary_emb.inv_freq.dtype == torch.float32
+    [spoken] = backend.generate(halved, prompts[:1], lasting(3), [0])
+    assert len(spoken.codes) == 3
 
 
 # speaking
@@ -370,6 +372,11 @@ def test_the_watermarker_is_there_without_pkg_resources(monkeypatch):
     assert upstream.load("perth").PerthImplicitWatermarker is not None
 
 
+def test_a_package_that_is_missing_is_named_with_the_command_to_type():
+    with pytest.raises(ModelError, match=r"no_such_package\.models cannot be imported: .*type: make backends"):
+        upstream.load("no_such_package.models")
+
+
 # the reference
 
 
@@ -392,6 +399,16 @@ def test_a_clip_is_heard_once(backend, tmp_path):
     first = backend.voices.of(reference)
     reference.audio.unlink()
     assert backend.voices.of(Reference("", reference.audio)) is first
+
+
+def test_a_voice_is_heard_exactly_in_a_training_of_half_precision(backend, base, tmp_path):
+    reference = tiny.reference(tmp_path, 2.4, 6)
+    exact = backend.voices.of(reference)
+    again = backends.load("chatterbox", base, torch.device("cpu"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        heard = again.voices.of(reference)
+    assert torch.equal(heard.speaker, exact.speaker)
+    assert torch.equal(heard.prompt, exact.prompt)
 
 
 def test_a_reference_that_is_too_short_is_named(backend, tmp_path):
