@@ -81,6 +81,7 @@ def measure(network: str) -> dict:
         "max_frames": FRAMES[network],
         "precision": str(llama.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "peak_mb_of_both": round(train.peak_bytes() / 1e6),
         "share_of_bandwidth": bandwidth(llama, batches["1"]["ours"]["tokens_per_s"]),
     }
 
@@ -92,19 +93,24 @@ def by_turns(
     import torch
 
     systems = {"ours": ours, "theirs": theirs}
-    tokens, seconds = dict.fromkeys(systems, 0), dict.fromkeys(systems, 0.0)
+    made: dict[str, list[tuple[int, float]]] = {name: [] for name in systems}
     for turn in range(turns + 1):
         for name, speak in systems.items():
             started = time.perf_counter()
-            made = speak(size, turn)
+            tokens = speak(size, turn)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:
-                tokens[name] += made
-                seconds[name] += time.perf_counter() - started
-    speeds = {name: tokens[name] / seconds[name] for name in systems}
+                made[name].append((tokens, time.perf_counter() - started))
+    tokens = {name: sum(count for count, _ in found) for name, found in made.items()}
+    speeds = {name: tokens[name] / sum(seconds for _, seconds in found) for name, found in made.items()}
     figures = {
-        name: {"tokens_per_s": round(speed, 1), "tokens": tokens[name], "rtf": round(realtime / speed, 4)}
+        name: {
+            "tokens_per_s": round(speed, 1),
+            "tokens_per_s_of_turns": [round(count / seconds, 1) for count, seconds in made[name]],
+            "tokens": tokens[name],
+            "rtf": round(realtime / speed, 4),
+        }
         for name, speed in speeds.items()
     }
     return figures | {"ratio": round(speeds["ours"] / speeds["theirs"], 2)}

@@ -71,6 +71,14 @@ def test_generation_is_measured_at_every_batch_size(world):
         assert 0 < pair["ours"]["tokens"] <= 16 * 3 * 7
 
 
+def test_the_median_turn_keeps_the_speed_of_all():
+    found = train.median([{"tokens_per_s": speed, "val_nats_after": 1.0} for speed in (3.0, 9.0, 5.0)])
+    assert (found["tokens_per_s"], found["tokens_per_s_of_turns"]) == (5.0, [3.0, 9.0, 5.0])
+    assert train.losses({"ours": found, "trainer": found | {"val_nats_after": 1.5}}) == {
+        train.NAMES["trainer"]: 0.5
+    }
+
+
 def test_the_tables_have_a_row_for_each_system():
     numbers = {"tokens_per_s": 2.0, "peak_mb": 3, "nats_per_s": 0.1, "val_nats_after": 1.5}
     found = {
