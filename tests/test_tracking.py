@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from sotaque import files, jobs, seal, settings
 from sotaque.errors import SettingsError
-from sotaque.training import tracking
+from sotaque.training import mlflow_runs, tracking
 
 METRICS = {"systems": {"reference": {"wer": 0.01, "rtf": None}, "tuned": {"wer": 0.1, "rtf": 0.3}}}
 
@@ -52,7 +52,7 @@ def empty_database(tmp_path_factory):
 def client(workplace, empty_database):
     shutil.copy(empty_database, workplace)
     run_pipeline("1e-4")
-    return MlflowClient(tracking.tracking_uri())
+    return MlflowClient(mlflow_runs.tracking_uri())
 
 
 def parents(client):
@@ -115,7 +115,7 @@ def test_tensorboard_reads_the_curve_of_train(workplace):
 
     for _ in range(2):
         found = run_pipeline("1e-4", "[tensorboard]", enabled="false")
-    folder = Path("logs/tensorboard") / f"train-{tracking.pipeline_key(found)[:12]}"
+    folder = Path("logs/tensorboard") / f"train-{mlflow_runs.pipeline_key(found)[:12]}"
     events = EventAccumulator(str(folder)).Reload()
     assert events.Tags()["scalars"] == ["train_nats"]
     assert [(e.step, e.value) for e in events.Scalars("train_nats")] == [(1, 3.0), (2, 2.0)]

@@ -1,4 +1,4 @@
-"""Two real processes learn what one does; a signal to either stops both, and they go on exactly."""
+"""Two real processes learn what one does, and go on exactly when they were stopped or one of them died."""
 
 import dataclasses
 import multiprocessing
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import tiny
 from sotaque.errors import ModelError, SettingsError, StoppedError
@@ -56,6 +58,55 @@ def test_two_processes_have_the_curve_of_one(alone):
         for name in ("train_nats", "val_nats"):
             assert other[name] == (row[name] and pytest.approx(row[name], abs=1e-4)), row["step"]
     assert lora.steps(folder / tiny.LORA) == lora.steps(folder / "two")
+
+
+@pytest.fixture(scope="module")
+def whole(alone, tmp_path_factory):
+    """The same world, where the whole network learns: in one process, in two, and divided among two."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("whole") / "world"
+    shutil.copytree(alone[0], folder, ignore=shutil.ignore_patterns("two"))
+    os.chdir(folder)
+    settings = dataclasses.replace(with_train(alone[1], method="full"), lr=1e-3)
+    tiny.train(settings, Path("one"))
+    divided = with_train(settings, processes=2, shard=True)
+    tiny.train(divided, Path("divided"))
+    tiny.train(with_train(divided, shard=False), Path("two"))
+    os.chdir(before)
+    return folder, divided
+
+
+@pytest.mark.parametrize("many", ["two", "divided"])
+def test_a_whole_network_has_the_curve_of_one_process_and_the_same_files(whole, many):
+    folder, _ = whole
+    one, others = losses(folder / "one"), losses(folder / many)
+    assert [row["train_nats"] for row in others[1:]] == pytest.approx(
+        [row["train_nats"] for row in one[1:]], abs=1e-4
+    )
+    assert one[-1]["val_nats"] == pytest.approx(others[-1]["val_nats"], abs=1e-4)
+    assert tiny.tree(folder / "one").keys() == tiny.tree(folder / many).keys()
+    found = [load_file(folder / name / "step-000008/model.safetensors") for name in ("one", many)]
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.allclose(found[0][key], found[1][key], atol=1e-3) for key in found[0])
+
+
+def test_a_divided_network_goes_on_exactly(whole, tmp_path, monkeypatch, caplog):
+    shutil.copytree(whole[0], tmp_path / "world")
+    monkeypatch.chdir(tmp_path / "world")
+    with monkeypatch.context() as patch:
+        strike(patch, 5, os.getpid, signal.SIGTERM)
+        with pytest.raises(StoppedError, match="after step 4 of 8"):
+            tiny.train(whole[1])
+    caplog.set_level("INFO")
+    tiny.train(whole[1], Path("again"))
+    assert "going on from step 4" in caplog.text
+    assert tiny.tree(Path("again")) == tiny.tree(Path("divided"))
+
+
+@pytest.mark.parametrize("change", [{"method": "lora"}, {"processes": 1}])
+def test_only_a_whole_network_of_several_processes_can_be_divided(world, change):
+    settings = with_train(world, **{"method": "full", "processes": 2, "shard": True, **change})
+    with pytest.raises(SettingsError, match=r"shard is true, which is for train\.method: full"):
+        tiny.train(settings)
 
 
 @pytest.mark.parametrize("struck", ["first", "other"])

@@ -172,6 +172,7 @@ class Train:
     gradient_checkpointing: bool = False
     packing: bool = False
     processes: int = number(1, 1, 1024)
+    shard: bool = False
     threads: int = number(1, 1, 256)
 
 

@@ -231,7 +231,7 @@ STAGES = {
                     for name in (
                         *("train", "trainer", "step", "schedule", "losses", "inputs", "batching"),
                         *("checkpoint", "stopping", "memory", "method", "bits", "lora"),
-                        *("processes", "group", "torchrun"),
+                        *("processes", "group", "sharding", "torchrun"),
                     )
                 ),
                 "data/tokenize.py",

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from sotaque import files
 from sotaque.training import lora
 from sotaque.training.method import Method
+from sotaque.training.sharding import gathered, part
 
 log = logging.getLogger("sotaque")
 
@@ -51,23 +52,27 @@ class Progress:
 class Scratch:
     """The checkpoints of one training: <root>/<checksum of what it is made from>/.
 
-    method: what learns in it; needed to save and to restore.
+    method: what learns in it; needed to save and to restore. writes: of several processes, the first.
     """
 
-    def __init__(self, root: Path, origin: dict[str, Any], method: Method | None = None):
-        self.origin, self._method = origin, method
+    def __init__(self, root: Path, origin: dict[str, Any], method: Method | None = None, writes: bool = True):
+        self.origin, self._method, self._writes = origin, method, writes
         self.folder = root / files.sha256_of(origin)[:16]
 
     def result(self, step: int) -> Path:
         return self.folder / lora.step_name(step) / RESULT
 
     def save(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """A checkpoint; every process of a divided network must call it, and only the first writes."""
+        moments, exact = _tensors(optimizer, self._writes), self._method.exact(network, self._writes)
+        if not self._writes:
+            return
         if not (self.folder / ORIGIN).exists():
             files.write_json(self.folder / ORIGIN, self.origin)
         with files.atomic_folder(self.folder / lora.step_name(progress.step)) as folder:
-            self._method.save(network, folder / RESULT)
-            save_file(_tensors(optimizer), folder / OPTIMIZER)
-            if exact := self._method.exact(network):
+            self._method.save(network, folder / RESULT, exact)
+            save_file(moments, folder / OPTIMIZER)
+            if exact:
                 save_file(exact, folder / WEIGHTS)
             sums = {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
             state = {"progress": asdict(progress), "sha256": sums}
@@ -152,13 +157,17 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     return [f"{where} was {before}, is {now}"]
 
 
-def _tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _tensors(optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, torch.Tensor]:
     """The optimiser's state as flat tensors: "<parameter's number>.<name>"; whole numbers as int64."""
-    return {
-        f"{number}.{name}": torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, value in _flat(values)
-    }
+    state = optimizer.state_dict()["state"]
+    return gathered(
+        (
+            (f"{number}.{name}", torch.as_tensor(value))
+            for number, values in state.items()
+            for name, value in _flat(values)
+        ),
+        keep,
+    )
 
 
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -168,8 +177,11 @@ def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _state(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """The same, for `optimizer` to load."""
     state: dict[int, dict[str, Any]] = {}
+    parameters = optimizer.param_groups[0]["params"]
     for key, value in tensors.items():
         number, name = key.split(".")
-        state.setdefault(int(number), {})[name] = int(value) if value.dtype == torch.int64 else value
+        found = int(value) if value.dtype == torch.int64 else part(value, parameters[int(number)])
+        state.setdefault(int(number), {})[name] = found
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}

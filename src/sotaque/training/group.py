@@ -68,10 +68,16 @@ class Group:
         """Until all processes are here."""
         self.highest(0)
 
-    def joined(self, module: nn.Module) -> nn.Module:
-        """A module whose gradients are the mean over the processes."""
-        return nn.parallel.DistributedDataParallel(module) if self.size > 1 else module
+    def joined(self, module: nn.Module, some_idle: bool) -> nn.Module:
+        """A module whose gradients are the mean over the processes.
+
+        some_idle: it may hold weights that its loss never reaches.
+        """
+        if self.size == 1:
+            return module
+        return nn.parallel.DistributedDataParallel(module, find_unused_parameters=some_idle)
 
     def summing(self, module: nn.Module, last: bool) -> contextlib.AbstractContextManager:
         """Gradients come together with the last part of a step; before it, each process adds up its own."""
-        return contextlib.nullcontext() if last or self.size == 1 else module.no_sync()
+        joined = isinstance(module, nn.parallel.DistributedDataParallel)
+        return module.no_sync() if joined and not last else contextlib.nullcontext()

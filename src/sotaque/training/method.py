@@ -11,10 +11,12 @@ from typing import Protocol
 
 import torch
 from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
 
 from sotaque.backends.protocol import Backend
 from sotaque.settings import Settings
 from sotaque.training import bits, lora
+from sotaque.training.sharding import gathered, part
 
 
 class Method(Protocol):
@@ -22,12 +24,12 @@ class Method(Protocol):
         """The base, ready to learn in mixed precision of `dtype`."""
         ...
 
-    def save(self, network: torch.nn.Module, folder: Path) -> None:
-        """Write the result, which result.py reads."""
+    def exact(self, network: torch.nn.Module, keep: bool) -> dict[str, torch.Tensor]:
+        """What an exact resume needs and the result does not hold, for a process that keeps it."""
         ...
 
-    def exact(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-        """What an exact resume needs and the result does not hold."""
+    def save(self, network: torch.nn.Module, folder: Path, exact: dict[str, torch.Tensor]) -> None:
+        """Write the result, which result.py reads."""
         ...
 
     def restore(self, network: torch.nn.Module, folder: Path, exact: dict[str, torch.Tensor]) -> None:
@@ -47,11 +49,11 @@ class Adapter:
             plain = bits.in_four(plain, self._targets, dtype)
         return lora.attach(self._backend, plain, self._targets, self._settings.lora, self._settings.seed)
 
-    def save(self, network: torch.nn.Module, folder: Path) -> None:
-        lora.save(network, folder)
-
-    def exact(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    def exact(self, network: torch.nn.Module, keep: bool) -> dict[str, torch.Tensor]:
         return {}
+
+    def save(self, network: torch.nn.Module, folder: Path, exact: dict[str, torch.Tensor]) -> None:
+        lora.save(network, folder)
 
     def restore(self, network: torch.nn.Module, folder: Path, exact: dict[str, torch.Tensor]) -> None:
         lora.restore(network, load_file(folder / lora.WEIGHTS))
@@ -66,16 +68,19 @@ class Full:
     def network(self, dtype: torch.dtype) -> torch.nn.Module:
         return self._backend.load_network(dtype=torch.float32).requires_grad_(True)
 
-    def save(self, network: torch.nn.Module, folder: Path) -> None:
-        self._backend.save_merged(network, folder)
+    def exact(self, network: torch.nn.Module, keep: bool) -> dict[str, torch.Tensor]:
+        return gathered(network.named_parameters(), keep)
 
-    def exact(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-        return {name: p.detach().cpu().contiguous() for name, p in network.named_parameters()}
+    def save(self, network: torch.nn.Module, folder: Path, exact: dict[str, torch.Tensor]) -> None:
+        if any(isinstance(p, DTensor) for p in network.parameters()):
+            network = self._backend.load_network(dtype=torch.float32)
+            self.restore(network, folder, exact)
+        self._backend.save_merged(network, folder)
 
     @torch.no_grad()
     def restore(self, network: torch.nn.Module, folder: Path, exact: dict[str, torch.Tensor]) -> None:
         for name, parameter in network.named_parameters():
-            parameter.copy_(exact[name])
+            parameter.copy_(part(exact[name], parameter))
 
 
 def choose(settings: Settings, backend: Backend, targets: str | tuple[str, ...]) -> Method:

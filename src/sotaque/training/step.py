@@ -13,6 +13,7 @@ from sotaque import device
 from sotaque.errors import ModelError
 from sotaque.training import stopping
 from sotaque.training.batching import in_order
+from sotaque.training.sharding import whole
 
 if TYPE_CHECKING:
     from sotaque.training.trainer import Trainer
@@ -52,7 +53,7 @@ def take_step(
     for gradient in (p.grad for p in parameters if p.grad is not None):
         gradient /= labels / group.size  # what comes together is the mean over the processes
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else math.inf)
-    if not torch.isfinite(norm):
+    if not torch.isfinite(whole(norm)):
         return None, 0
     for parameter_group in trainer.optimizer.param_groups:
         parameter_group["lr"] = rate

@@ -82,9 +82,10 @@ def _prepare(
     train, val = inputs.samples(settings, backend, splits, tokens, base)
     trainer = Trainer.build(settings, spec, backend, train, val, group)
     trainer.listen_with(spec, base, splits)
-    memory.check(backend, trainer.network, trainer.dtype, settings.train, train)
+    if not settings.train.shard:  # the estimate reads the network layer by layer, as one process has it
+        memory.check(backend, trainer.network, trainer.dtype, settings.train, train)
     origin = inputs.origin(settings, model=model, splits=splits, tokens=tokens, base=base)
-    return trainer, Scratch(SCRATCH, origin, trainer.method)
+    return trainer, Scratch(SCRATCH, origin, trainer.method, group.leads)
 
 
 def fit(trainer: Trainer, scratch: Scratch) -> tuple[Progress, int]:
@@ -216,8 +217,7 @@ def _worn_out(trainer: Trainer, progress: Progress) -> bool:
 
 def _save(trainer: Trainer, progress: Progress, scratch: Scratch) -> None:
     """A checkpoint, written by the first process while the others wait."""
-    if trainer.group.leads:
-        scratch.save(trainer.network, trainer.optimizer, progress)
+    scratch.save(trainer.network, trainer.optimizer, progress)
     trainer.group.wait()
 
 

@@ -15,7 +15,7 @@ from sotaque.backends.protocol import Backend
 from sotaque.errors import SettingsError
 from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
-from sotaque.training import bits, lora, method
+from sotaque.training import bits, lora, method, sharding
 from sotaque.training.batching import Plan, Samples
 from sotaque.training.group import Group
 from sotaque.training.method import Method
@@ -70,14 +70,23 @@ class Trainer:
                 f"params.yaml: train.packing is true, but backend {spec.backend} cannot put many clips in "
                 "one sequence; set it to false"
             )
+        if how.shard and (how.method != "full" or group.size == 1 or settings.gate.step):
+            raise SettingsError(
+                "params.yaml: train.shard is true, which is for train.method: full, train.processes of 2 and "
+                "more, and gate.step: 0; set it to false"
+            )
         chosen = method.choose(settings, backend, spec.lora_targets)
         network = chosen.network(dtype)
         if how.gradient_checkpointing:
             backend.checkpoint_gradients(network, True)
+        loss = Loss(backend, network)
+        if how.shard:
+            loss = sharding.divided(loss, group.size, backend.device)
+        else:  # a whole network may hold its codec, from which nothing is learnt
+            loss = group.joined(loss, some_idle=how.method == "full")
         parameters = list(lora.trainable(network).values())
         make = bits.adamw if how.optimizer == "adamw8bit" else torch.optim.AdamW
         optimizer = make(parameters, lr=settings.lr, weight_decay=how.weight_decay)
-        loss = group.joined(Loss(backend, network))
         plan = Plan(train.lengths, how.batch_clips, how.accumulate, settings.epochs, settings.seed)
         return cls(settings, backend, chosen, network, loss, optimizer, train, val, plan, dtype, group)
 
