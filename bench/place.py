@@ -23,7 +23,7 @@ from sotaque import jobs, manifest, settings, yaml_file
 from sotaque.jobs import Job
 
 SCRATCH = Path("scratch/bench")
-CLIPS_PER_SHARD = 2_500
+CLIPS_PER_SHARD = 10_000
 LOOK_EVERY_S = 0.5
 # Linux counts to a process what its parent had when it was started: here a small parent, and not the bench.
 _LAUNCH = """
@@ -42,7 +42,7 @@ def size(usual: int) -> int:
 
 
 def shards(clips: int) -> int:
-    """As many as a user would take: 2,500 clips in each, four at least."""
+    """As many as a user would take for jobs of some minutes: four at least, 10,000 clips in each at most."""
     return max(4, math.ceil(clips / CLIPS_PER_SHARD))
 
 

@@ -92,7 +92,7 @@ def test_growth_is_a_power_of_the_number_of_clips(seconds, power):
     assert scale.growth(before, after) == power
 
 
-@pytest.mark.parametrize(("clips", "shards"), [(1, 4), (10_000, 4), (10_001, 5), (100_000, 40)])
+@pytest.mark.parametrize(("clips", "shards"), [(1, 4), (40_000, 4), (40_001, 5), (100_000, 10)])
 def test_shards_are_what_a_user_would_take(clips, shards):
     assert place.shards(clips) == shards
 
