@@ -58,9 +58,8 @@ class Voices:
     @functools.cache  # noqa: B019, for it lives as long as the backend
     def _heard(self, path: Path) -> Voice:
         wave = _resampled(_read(path), RATE_HZ)
-        with torch.autocast(
-            self._device.type, enabled=False
-        ):  # a training in bfloat16 asks for batches in it
+        # Batches are made under autocast, in which S3 would say other codes.
+        with torch.autocast(self._device.type, enabled=False):
             prompt, _ = self._codec.tokenizer.forward([wave[: PROMPT_S * RATE_HZ]], max_len=PROMPT_CODES)
             speaker = self._encoder.embeds_from_wavs([wave], sample_rate=RATE_HZ)
         return Voice(torch.from_numpy(speaker).mean(dim=0), prompt[0].cpu())
