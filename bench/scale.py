@@ -1,9 +1,9 @@
 """From a raw corpus to splits and tokens, at three sizes: time, memory, and whether the cost grows linearly.
 
 Clips are short, of two or three words, so that their number is what costs (spoken.py says how they are
-made); a shard for each 10,000 of them and 4 at least. Each stage's commands are those of both engines, one for
-each core at a time; the corpus and the models are there before the clock starts. Sizes that are done are kept
-in scratch/bench/ until all are, so a run that was killed goes on, if the code is still the same.
+made); a shard for each 10,000 of them and 4 at least. Each stage's commands are those of both engines, one
+for each core at a time; the corpus and the models are there before the clock starts. Sizes that are done are
+kept in scratch/bench/ until all are, so a run that was killed goes on, if the code is still the same.
 """
 
 from __future__ import annotations
