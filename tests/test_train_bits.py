@@ -11,7 +11,8 @@ import tiny
 from sotaque import backends, files
 from sotaque.errors import SettingsError
 from sotaque.settings import Lora
-from sotaque.training import bits, checkpoint, lora, merge
+from sotaque.training import bits, lora, merge
+from test_resume import interrupted
 from test_train import losses, with_train
 
 INSTALLED = importlib.util.find_spec(bits.PACKAGE) is not None
@@ -76,18 +77,7 @@ else:
     def test_stopped_it_goes_on_bit_by_bit(settings, monkeypatch, change):
         settings = change(settings)
         tiny.train(settings, Path("undisturbed"))
-        save = checkpoint.Scratch.save
-
-        def stopping(self, network, optimizer, progress):
-            save(self, network, optimizer, progress)
-            if progress.step == 4:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.Scratch, "save", stopping)
-            with pytest.raises(KeyboardInterrupt):
-                tiny.train(settings)
-        [scratch] = Path("scratch/train").iterdir()
+        scratch = interrupted(settings, monkeypatch, 4)
         kept = lora.load_file(scratch / "step-000004/optimizer.safetensors")
         assert (torch.uint8 in {value.dtype for value in kept.values()}) == (change is in_eight)
         tiny.train(settings)

@@ -12,7 +12,8 @@ import tiny
 from sotaque import backends, files
 from sotaque.errors import ModelError
 from sotaque.settings import Lora
-from sotaque.training import checkpoint, lora, merge, result, select
+from sotaque.training import lora, merge, result, select
+from test_resume import interrupted
 from test_train import losses, with_train
 
 OUT, BASE = tiny.LORA, tiny.READS["base"]
@@ -75,18 +76,7 @@ def test_stopped_it_goes_on_bit_by_bit_whatever_the_base_is_stored_in(settings, 
     if stored == "bfloat16":
         in_bfloat16()
     tiny.train(full(settings), Path("undisturbed"))
-    save = checkpoint.Scratch.save
-
-    def stopping(self, network, optimizer, progress):
-        save(self, network, optimizer, progress)
-        if progress.step == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Scratch, "save", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            tiny.train(full(settings))
-    [scratch] = Path("scratch/train").iterdir()
+    scratch = interrupted(full(settings), monkeypatch, 4)
     kept = [path.parent.name for path in scratch.rglob("weights.safetensors")]
     assert sorted(kept) == ["step-000002", "step-000004"]
     tiny.train(full(settings))
