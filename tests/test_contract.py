@@ -5,6 +5,7 @@ each of these contracts has been broken by some published fine-tuning script. Wh
 asked is in tests/test_<family>.py.
 """
 
+import dataclasses
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 import families
 from families import FAMILIES
+from sotaque.backends import families as backends_families
 from sotaque.training import lora, merge
 
 
@@ -67,6 +69,25 @@ def test_every_tensor_of_the_adapter_gets_a_gradient(subject, backend, network, 
 def targeted(subject, name):
     targets = subject.family.targets
     return re.fullmatch(targets, name) if isinstance(targets, str) else name.rpartition(".")[2] in targets
+
+
+@pytest.mark.parametrize(("other", "language", "alike"), [
+    ("Av\u00f3, a\u00e7\u00e3o", "pt", lambda form: True),
+    ("av\u00f3, a\u00e7\u00e3o", "pt", lambda form: form.lower_case),
+    ("Avo\u0302, ac\u0327a\u0303o", "pt", lambda form: False),
+    ("Avo\u0301, ac\u0327a\u0303o", "es", lambda form: not form.prefix),
+])  # fmt: skip
+def test_text_is_read_as_the_report_says(subject, backend, other, language, alike):
+    """The same training item is made of a text whose accents stand apart, and of another, or not."""
+    codes, form = subject.codes(3), backends_families.FAMILIES[subject.family.backend].text_form("pt")
+    [first, second] = (
+        backend.collate(
+            [backend.example(dataclasses.replace(subject.prompts[0], text=t, language=of), codes, True)]
+        )
+        for t, of in (("Avo\u0301, ac\u0327a\u0303o", "pt"), (other, language))
+    )
+    same = all(first[k].shape == second[k].shape and torch.equal(first[k], second[k]) for k in first)
+    assert same == alike(form)
 
 
 def test_nothing_but_the_adapter_learns(subject, network):

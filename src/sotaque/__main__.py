@@ -36,16 +36,24 @@ STORAGE = {
 }
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
+    "compare": ("sotaque.evaluation.compare", "put several models side by side on one page"),
     "export": ("sotaque.data.export", "write the finished corpus as other programs read it"),
     "freshen": ("sotaque.stamps", "tell Snakemake what the seals say is up to date"),
     "verify": ("sotaque.verify", "compare every sealed byte with its seal"),
     "summary": ("sotaque.evaluation.summary", "print the table of results and where the report is"),
 }
 FLAGS = {
+    "compare": {
+        "make": {
+            "type": int,
+            "metavar": "CORES",
+            "help": "first make what is missing, by Snakemake on so many cores",
+        },
+    },
     "export": {
         "to": {"choices": FORMATS, "required": True},
         "out": {"type": Path, "help": "data/export/FORMAT unless named"},
-    }
+    },
 }
 
 

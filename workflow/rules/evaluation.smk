@@ -2,6 +2,7 @@
 #
 # in   data/splits/, models/<model>/{base/, merged/}
 # out  results/<model>/{wav/<system>/, <system>/<metric>.json, report.html, metrics.json, plots/}
+#      results/compare.{html,json}, when asked for: snakemake --cores all compare
 
 
 rule synthesize:
@@ -116,5 +117,21 @@ rule report:
             --selected models/{wildcards.model}/selected.json \
             --results results/{wildcards.model} \
             --out results/{wildcards.model} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule compare:
+    """Put the models of `compare` side by side, after what is missing of each one's chain is made."""
+    log:
+        "logs/compare.log",
+    threads: workflow.cores
+    params:
+        settings=PARAMS,
+    shell:
+        """
+        sotaque compare \
+            --params {params.settings:q} \
+            --make {threads} \
             2>&1 | tee {log:q}
         """

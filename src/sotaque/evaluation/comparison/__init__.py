@@ -1,0 +1,1 @@
+"""Several models side by side: their chains made, their results read, refused where unlike, and shown."""

@@ -1,0 +1,65 @@
+"""compare.html: one table of all models, how each was made, and the same few sentences from each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sotaque.evaluation.comparison.entry import Entry
+from sotaque.evaluation.page import clips, words
+from sotaque.evaluation.page.render import ABOUT_SYSTEMS
+from sotaque.manifest import Utterance
+from sotaque.page import spectrogram, template
+from sotaque.settings import Settings
+
+TEMPLATE = Path(words.__file__).parent / "compare.html"
+RECORDINGS = "reference"
+
+
+def html(
+    settings: Settings, entries: Sequence[Entry], differences: Sequence[str], chosen: Sequence[Utterance]
+) -> str:
+    """chosen: the test clips that get players."""
+    scores = {RECORDINGS: clips.by_id(entries[0].results["reference"])}
+    folders = {RECORDINGS: Path(f"results/{entries[0].model}/wav/reference")}
+    for entry in entries:
+        column = f"{entry.model}, tuned"
+        scores[column] = clips.by_id(entry.results["tuned"])
+        folders[column] = Path(f"results/{entry.model}/wav/tuned")
+    return template.fill(
+        TEMPLATE,
+        {
+            "rows": {entry.model: entry.row() for entry in entries},
+            "splits": entries[0].metrics["splits"],
+            "about_systems": ABOUT_SYSTEMS,
+            "parameters": words.parameters,
+            "duration": words.duration,
+            "made": {entry.model: how_made(entry) for entry in entries},
+            "differences": differences,
+            "asr": entries[0].results["tuned"]["wer"]["method"],
+            "clips": [clips.row(utterance, scores, folders) for utterance in chosen],
+            "columns": list(scores),
+            "sorts": clips.sorts(scores, "as drawn"),
+            "spectrogram_top_khz": spectrogram.TOP_HZ // 1000,
+            "targets": settings.targets,
+        },
+    )
+
+
+def how_made(entry: Entry) -> list[tuple[str, str]]:
+    """Terms and details of one model."""
+    row, with_ = entry.row(), entry.trained_with
+    rank, alpha = with_["lora"]["rank"], with_["lora"]["alpha"]
+    method = f"LoRA of rank {rank}, alpha {alpha}" if with_["method"] == "lora" else "every weight"
+    return [
+        ("Family", row["backend"]),
+        ("Licence of the weights", row["weights_licence"]),
+        ("Text as the model reads it", "; ".join(f"{k}: {form}" for k, form in row["text"].items())),
+        (
+            "Training",
+            f"{method}; {with_['epochs']} epochs, peak learning rate {with_['lr']:g}, seed {with_['seed']}; "
+            f"step {entry.selected_step} was selected",
+        ),
+        ("Generation", ", ".join(f"{key} {value:g}" for key, value in row["generation"].items())),
+        ("Timed on", row["timed_on"]),
+    ]
