@@ -126,7 +126,6 @@ rule survey:
     input:
         ".stamps/survey.json",
         "data/manifest/seal.json",
-        expand("data/wav/{shard}/seal.json", shard=SHARDS),
         f"models/{SETTINGS.model}/base/seal.json",
         expand("data/measures/{shard}.seal.json", shard=SHARDS),
         "data/quality/seal.json",
