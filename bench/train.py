@@ -202,7 +202,10 @@ def ours(trainer, steps: int) -> tuple[int, int]:
     """(useful tokens, positions computed)."""
     from sotaque.training import train as loop
 
+    import torch
+
     how = trainer.settings.train
+    padded = not how.packing and (trainer.dtype == torch.float32 or torch.cuda.is_available())
     tokens = positions = 0
     for step in range(1, steps + 1):
         batches = trainer.plan.batches(step)
@@ -210,7 +213,7 @@ def ours(trainer, steps: int) -> tuple[int, int]:
         tokens += loop.take_step(trainer, batches, step, rate)[1]
         for batch in batches:
             longest = math.ceil(max(trainer.train.lengths[batch]) / 8) * 8
-            positions += int(sum(trainer.train.lengths[batch])) if how.packing else longest * len(batch)
+            positions += longest * len(batch) if padded else int(sum(trainer.train.lengths[batch]))
     return tokens, positions
 
 
