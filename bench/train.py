@@ -200,9 +200,9 @@ def build(network: str, precision: str):
 
 def ours(trainer, steps: int) -> tuple[int, int]:
     """(useful tokens, positions computed)."""
-    from sotaque.training import train as loop
-
     import torch
+
+    from sotaque.training import train as loop
 
     how = trainer.settings.train
     padded = not how.packing and (trainer.dtype == torch.float32 or torch.cuda.is_available())
