@@ -72,7 +72,19 @@ def test_a_damaged_clip_becomes_a_row_that_says_why(settings):
     assert all(rows[u.id].length > 0 and not rows[u.id].reject for u in rest)
 
 
-def test_a_clip_at_another_rate_stops_the_stage(settings):
+def test_a_clip_at_a_higher_rate_is_heard_at_the_codecs(settings):
+    """Chatterbox hears 16 kHz, and wants its references at 24."""
+    victim = clips()[0]
+    audio.write(Path(victim.audio), tiny.wave(0.2, 0), 48000)
+    samples, rate_hz = audio.read(Path(victim.audio))
+    again(settings)
+    backend = backends.load("orpheus", BASE, torch.device("cpu"))
+    [expected] = backend.encode([audio.resample(samples, rate_hz, backend.sample_rate_hz)])
+    found = Tokens(Path("data/tokens/tiny"), SHARDS, BASE).codes(victim.id)
+    assert np.array_equal(found, expected)
+
+
+def test_a_clip_at_a_lower_rate_stops_the_stage(settings):
     victim = clips()[0]
     audio.write(Path(victim.audio), tiny.wave(0.1, 0), 16000)
     with pytest.raises(InputError, match=rf"{victim.id}.wav is at 16000 Hz, but the codec hears 24000 Hz"):

@@ -92,7 +92,8 @@ def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[
 def _read(batch: Iterable[Utterance], rate_hz: int) -> tuple[dict[str, np.ndarray], dict[str, ClipError]]:
     """id -> samples (T,), and id -> why there are none.
 
-    Raises InputError when a clip is not at the codec's rate.
+    A clip may be at a higher rate than the codec hears: a family may want more of a reference than of what
+    it encodes. Raises InputError for one at a lower rate.
     """
     waves: dict[str, np.ndarray] = {}
     unread: dict[str, ClipError] = {}
@@ -102,12 +103,12 @@ def _read(batch: Iterable[Utterance], rate_hz: int) -> tuple[dict[str, np.ndarra
         except ClipError as error:
             unread[utterance.id] = error
             continue
-        if found_hz != rate_hz:
+        if found_hz < rate_hz:
             raise InputError(
                 f"{utterance.audio} is at {found_hz} Hz, but the codec hears {rate_hz} Hz; "
                 f"set sample_rate_hz: {rate_hz} in the model's YAML and normalize again"
             )
-        waves[utterance.id] = samples
+        waves[utterance.id] = audio.resample(samples, found_hz, rate_hz)
     return waves, unread
 
 

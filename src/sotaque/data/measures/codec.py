@@ -27,7 +27,7 @@ def distances_db(utterances: list[Utterance], backend: Backend, label: str) -> d
     found = {}
     for utterance in track(utterances, label):
         wave, rate_hz = audio.read(Path(utterance.audio))
-        [codes] = backend.encode([wave])
+        [codes] = backend.encode([audio.resample(wave, rate_hz, backend.sample_rate_hz)])
         itself = Reference(utterance.text, Path(utterance.audio), codes)
         back = backend.decode(codes, SEED, itself)
         back = audio.resample(back, backend.codec_rate_hz, rate_hz)
