@@ -178,10 +178,13 @@ def test_curves_for_dvc(tree):
 def test_rejects_of_all_stages_are_counted(tree):
     noisy = Reject("x4", "x4.wav", "quality", "noisy", "its snr_db is 2")
     manifest.write(Path("data/quality/rejects.jsonl"), [noisy])
+    leaked = Reject("x5", "x5.wav", "split", "leak", "its text is that of t1")
+    manifest.write(Path("data/splits/rejects.jsonl"), [leaked])
     text = Reader(run()[2]).words()
     assert "truncated 2 x1: says" in text
     assert "too-short 1 x3: 0.1 s" in text
     assert "noisy 1 x4: its snr_db is 2" in text
+    assert "leak 1 x5: its text is that of t1" in text
 
 
 def test_missing_pieces_are_named(tree):

@@ -67,9 +67,9 @@ class Page:
         }
 
     def _rejects(self, wav: Path) -> list[Reject]:
-        """Clips rejected by ingest, by normalize and by quality."""
+        """Clips rejected by ingest, by normalize, by quality and by split."""
         folders = [self.manifest, *(wav / shard for shard in manifests.shard_names(self.settings.shards))]
-        paths = [folder / "rejects.jsonl" for folder in (*folders, self.quality)]
+        paths = [folder / "rejects.jsonl" for folder in (*folders, self.quality, self.splits)]
         return [reject for path in paths if path.exists() for reject in manifests.read(path, Reject)]
 
     def _verdicts(self) -> dict[str, Any]:
