@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 import tiny
@@ -55,6 +56,28 @@ def test_a_merged_weight_is_base_plus_scaled_product(settings):
     assert torch.equal(after[same], before[same])
 
 
+def test_a_merged_model_carries_the_licence_of_its_base(settings):
+    """Its front matter is what the hub reads; a base of the hub is named with its commit, a folder is not."""
+    spec = Path("workflow/models/tiny.yaml")
+    licence, commit = 'CC-BY-NC-SA-4.0: "no" commercial use', "a" * 40
+    values = yaml.safe_load(tiny.SPEC) | {"weights_licence": licence}
+    values["network"] = {"hub": "someone/a-model", "revision": commit}
+    spec.write_text(yaml.safe_dump(values))
+    run(settings, 2)
+    _, front, text = (OUT / "README.md").read_text().split("---\n")
+    assert yaml.safe_load(front)["license_name"] == licence
+    assert yaml.safe_load(front)["base_model"] == "someone/a-model"
+    assert f"someone/a-model at {commit}" in text
+    assert "step 2" in text
+    assert licence in text
+    spec.write_text(tiny.SPEC)
+    run(settings, 0)
+    text = (OUT / "README.md").read_text()
+    assert "base_model" not in text
+    assert str(Path.cwd()) not in text
+    assert "The base itself" in text
+
+
 def test_the_selected_step_is_the_one_that_is_merged(settings):
     run(settings, 2)
     two = weights(OUT)
@@ -80,7 +103,7 @@ def test_merging_twice_gives_equal_bytes(settings):
     first = {p.name: files.sha256(p) for p in files.walk(OUT)}
     run(settings)
     assert {p.name: files.sha256(p) for p in files.walk(OUT)} == first
-    assert set(first) == {p.name for p in files.walk(BASE / "network")}
+    assert set(first) == {p.name for p in files.walk(BASE / "network")} | {"README.md"}
 
 
 def test_step_0_is_the_base_itself(settings):

@@ -265,8 +265,8 @@ STAGES = {
             "merge the selected adapter into a model that loads like the base",
             module="sotaque.training.merge",
             params=("merge",),
-            spec=("backend",),
-            code=("training/merge.py", "training/result.py", "training/lora.py", *SPEECH),
+            spec=("backend", "about", "weights_licence", "network"),
+            code=("training/merge.py", "training/card.py", "training/result.py", "training/lora.py", *SPEECH),
             reads={
                 "model": MODEL,
                 "base": BASE,

@@ -15,6 +15,7 @@ from sotaque import audio, backends, device, files, model_spec
 from sotaque.backends.protocol import Backend, Prompt, Reference
 from sotaque.errors import ModelError
 from sotaque.settings import Settings
+from sotaque.training import card
 from sotaque.training import lora as adapters
 from sotaque.training import result as results
 
@@ -26,15 +27,20 @@ PROBE = "one two three four five"
 def run(
     settings: Settings, *, model: Path, base: Path, lora: Path, selected: Path, out: Path
 ) -> dict[str, float]:
-    """Write the merged network to `out` in the base's layout; returns the largest differences of a logit.
+    """Write the merged network and its card to `out` in the base's layout.
+
+    Returns the largest differences of a logit.
 
     Raises ModelError when the reloaded network does not answer as the adapter did, or lacks a tensor.
     """
     device.prepare(1)
     memory = torch.device("cpu")  # two float32 copies of a large network do not fit on a card
-    backend = backends.load(model_spec.read(model.stem).backend, base, memory)
+    spec = model_spec.read(model.stem)
+    backend = backends.load(spec.backend, base, memory)
     step = files.read_json(selected)["step"]
-    return {"step": step, **merge(backend, _result(lora, step), out, settings.merge.tolerance)}
+    figures = merge(backend, _result(lora, step), out, settings.merge.tolerance)
+    card.write(spec, step, out)
+    return {"step": step, **figures}
 
 
 def _result(folder: Path, step: int) -> Path | None:

@@ -1,0 +1,50 @@
+"""The card of a merged model: what it was made of, and the licence that goes with it.
+
+README.md with the front matter that Hugging Face's hub reads (https://huggingface.co/docs/hub/model-cards).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sotaque import files
+from sotaque.model_spec import ModelSpec, Source
+
+NAME = "README.md"
+
+
+def write(spec: ModelSpec, step: int, folder: Path) -> None:
+    """Write README.md into the merged folder. A local base is not named: its path says nothing elsewhere."""
+    base = {"base_model": spec.network.hub} if spec.network.hub else {}
+    front = {
+        "license": "other",
+        "license_name": spec.weights_licence,
+        **base,
+        "pipeline_tag": "text-to-speech",
+    }
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
+        "---",
+        "",
+        f"# {_source(spec.network)}, adapted by sotaque",
+        "",
+        spec.about.strip(),
+        "",
+        f"{_made(step)} It loads as the base does.",
+        "",
+        f"Licence of the weights: {spec.weights_licence}. What is adapted from them keeps it.",
+        "",
+    ]
+    files.write_text(folder / NAME, "\n".join(lines))
+
+
+def _source(source: Source) -> str:
+    return f"{source.hub} at {source.revision}" if source.hub else "A local base"
+
+
+def _made(step: int) -> str:
+    if step:
+        return f"The adaptation of step {step}, which `sotaque select` chose by listening, is merged into the base."
+    return "The base itself: no checkpoint spoke better (`sotaque select` chose step 0)."
