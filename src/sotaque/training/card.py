@@ -46,5 +46,5 @@ def _source(source: Source) -> str:
 
 def _made(step: int) -> str:
     if step:
-        return f"The adaptation of step {step}, which `sotaque select` chose by listening, is merged into the base."
+        return f"Merged in is the adaptation of step {step}, which `sotaque select` chose by listening."
     return "The base itself: no checkpoint spoke better (`sotaque select` chose step 0)."
