@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from sotaque.backends.families import Generation
+
+if TYPE_CHECKING:
+    import torch
 
 IGNORED = -100  # the label of a position without loss
 
