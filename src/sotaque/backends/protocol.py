@@ -91,8 +91,8 @@ class Backend(Protocol):
         """
         ...
 
-    def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-        """The network of a folder (the base's when none is given), on the device, in eval mode."""
+    def load_network(self, folder: Path | None = None, dtype: torch.dtype = ...) -> torch.nn.Module:
+        """The network of a folder (the base's if none is given) on the device, in eval mode; float32 by default."""
         ...
 
     def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
