@@ -92,7 +92,7 @@ class Backend(Protocol):
         ...
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = ...) -> torch.nn.Module:
-        """The network of a folder (the base's if none is given) on the device, in eval mode; float32 by default."""
+        """The network of a folder (by default the base's) on the device, in eval mode; float32 by default."""
         ...
 
     def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
