@@ -74,7 +74,11 @@ def read_wave(path: Path) -> np.ndarray | None:
     return audio.resample(samples, rate_hz, RATE_HZ)
 
 
-@functools.lru_cache(maxsize=8)
 def utterances_of(splits: Path, part: str) -> tuple[Utterance, ...]:
     """The utterances of train, val or test, by id."""
-    return tuple(manifest.read(splits / f"{part}.jsonl"))
+    return _read((splits / f"{part}.jsonl").resolve())
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path) -> tuple[Utterance, ...]:
+    return tuple(manifest.read(path))
