@@ -9,8 +9,9 @@ import spoken
 import tiny
 from sotaque import files, jobs, manifest, seal
 from sotaque.errors import ModelError, SettingsError
-from sotaque.settings import Gate
+from sotaque.settings import Gate, Lora
 from sotaque.training import lora
+from test_train import with_train
 
 
 @pytest.fixture
@@ -35,6 +36,17 @@ def test_gibberish_stops_the_run_and_is_shown(settings):
     spoken_texts = {u.id: u.text for u in manifest.read(Path("data/splits/val.jsonl"))}
     assert sum(f"{name}: {text!r} was heard as" in told for name, text in spoken_texts.items()) == 2
     assert not tiny.LORA.exists()
+
+
+def test_a_layer_that_learns_whole_in_float32_speaks_in_the_bases_bfloat16(settings):
+    """Embeddings and output of float32 beside layers in bfloat16, which no product takes without autocast."""
+    whole = Lora(rank=4, alpha=8, modules_to_save=("embed_tokens", "lm_head"))
+    settings = dataclasses.replace(with_train(settings, precision="bfloat16"), lora=whole)
+    with pytest.raises(ModelError, match="at step 3 the speech is not understood"):
+        tiny.train(gated(settings, step=3, wer=0.5))
+    tiny.train(gated(settings, step=3, wer=10.0), Path("heard"))
+    tiny.train(settings, Path("unheard"))
+    assert tiny.tree(Path("heard")) == tiny.tree(Path("unheard"))
 
 
 def test_stopped_there_it_stops_there_again(settings, caplog):

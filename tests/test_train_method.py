@@ -114,6 +114,29 @@ def test_with_peft_s_options_it_learns_and_merges_into_what_it_was(settings, opt
         assert torch.equal(base[key], after[key]) == (key != whole)
 
 
+def test_in_bfloat16_all_that_learns_is_float32(settings):
+    """In bfloat16 a weight of 1 could not follow a step below 0.002."""
+    backend = backends.load("orpheus", BASE, CPU)
+    plain = backend.load_network(dtype=torch.bfloat16)
+    network = lora.attach(backend, plain, ("q_proj",), OPTIONS["embeddings"], seed=0)
+    assert {p.dtype for p in lora.trainable(network).values()} == {torch.float32}
+    assert {p.dtype for p in network.parameters() if not p.requires_grad} == {torch.bfloat16}
+    llama = network.get_base_model()
+    assert llama.lm_head.weight is llama.model.embed_tokens.weight
+    exact = llama.lm_head.weight.data.add_(1e-4).clone()
+    with lora.like_the_base(network):
+        assert llama.lm_head.weight.dtype == torch.bfloat16
+    assert torch.equal(llama.lm_head.weight, exact)
+
+
+def test_a_damaged_adapter_is_named(settings):
+    tiny.train(settings)
+    path = OUT / "step-000006" / lora.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="step-000006: not an adapter of this network"):
+        result.load(backends.load("orpheus", BASE, CPU), path.parent)
+
+
 def test_rank_stabilized_scale_is_alpha_over_the_root_of_the_rank(settings):
     """Kalajdzievski, arXiv:2312.03732: alpha / sqrt(r), here 8 / 2."""
     backend = backends.load("orpheus", BASE, CPU)

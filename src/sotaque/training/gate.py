@@ -19,6 +19,7 @@ from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.similarity import hash_order
 from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
+from sotaque.training import lora
 from sotaque.training.select import speak, transcribe
 
 
@@ -39,7 +40,10 @@ class Gate:
         Raises ModelError, with the texts and what was heard, when it is over gate.wer.
         """
         network.eval()
-        waves, _ = speak(self.settings, self.backend, self.references, self.texts, network, self.generation)
+        with lora.like_the_base(network):
+            waves, _ = speak(
+                self.settings, self.backend, self.references, self.texts, network, self.generation
+            )
         heard = transcribe(self.recognizer, self.texts, waves, self.backend.codec_rate_hz)
         rates = wer.error_rates([u.text for u in self.texts], heard, [u.language for u in self.texts])
         found, limit = rates.wer or 0.0, self.settings.gate.wer

@@ -6,16 +6,19 @@ equal adapters are equal files on any machine.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import ModulesToSaveWrapper
 from peft.utils.constants import EMBEDDING_LAYER_NAMES
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sotaque import files
@@ -29,7 +32,7 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 def attach(
     backend: Backend, network: torch.nn.Module, targets: Sequence[str] | str, lora: Lora, seed: int
 ) -> PeftModel:
-    """Put a fresh adapter, which changes nothing yet, on the network.
+    """Put a fresh adapter, which changes nothing yet, on the network; all that learns is float32.
 
     targets: names of modules, or one regular expression over their whole paths. Raises ModelError when a
     target is not in the network.
@@ -45,7 +48,10 @@ def attach(
         _check_names("lora_targets", targets, names)
     torch.manual_seed(seed)
     config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
-    return _put_on(network, _with_options(config, network, lora))
+    adapted = _put_on(network, _with_options(config, network, lora))
+    for parameter in trainable(adapted).values():  # peft leaves layers that learn whole in the base's dtype,
+        parameter.data = parameter.data.float()  # where bfloat16 would round most of their steps away
+    return adapted
 
 
 def _with_options(config: LoraConfig, network: torch.nn.Module, lora: Lora) -> LoraConfig:
@@ -80,6 +86,23 @@ def trainable(network: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
+@contextlib.contextmanager
+def like_the_base(network: torch.nn.Module) -> Iterator[None]:
+    """Layers that learn whole have the base's dtype for a while: without autocast it speaks in one alone."""
+    before: dict[torch.nn.Parameter, torch.Tensor] = {}
+    for module in network.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            learnt = module.modules_to_save["default"].parameters()
+            for parameter, original in zip(learnt, module.original_module.parameters(), strict=True):
+                before.setdefault(parameter, parameter.data)
+                parameter.data = parameter.data.to(original.dtype)
+    try:
+        yield
+    finally:
+        for parameter, exact in before.items():
+            parameter.data = exact
+
+
 def weights(network: PeftModel) -> dict[str, torch.Tensor]:
     """The adapter's tensors under peft's names, float32, on the CPU; those that are shared stand twice."""
     state = get_peft_model_state_dict(network, save_embedding_layers=False)
@@ -110,7 +133,7 @@ def load(network: torch.nn.Module, folder: Path) -> PeftModel:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         adapted = _put_on(network, LoraConfig(**values | {"inference_mode": False}))
         restore(adapted, load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter of this network: {error}; train again") from None
     return adapted.eval()
 
