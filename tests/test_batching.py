@@ -1,5 +1,6 @@
 """The order of samples: whole, repeatable from any position, like lengths together; and their references."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from sotaque.backends.protocol import Prompt
 from sotaque.data.tokenize import TokenRow
+from sotaque.errors import InputError
 from sotaque.manifest import Utterance
 from sotaque.training.batching import Plan, Samples, Voices, epoch, in_order
 
@@ -73,6 +75,9 @@ class Listener:
     wants_reference, shortest_reference_s = True, 1.0
 
     def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool):
+        for text in (prompt.text, prompt.reference.text):
+            if "<control>" in text:
+                raise InputError(f"the text {text!r} spells a control token")
         return Heard(prompt.reference.text, len(prompt.reference.codes) + len(codes))
 
 
@@ -106,8 +111,8 @@ CLIPS = [*(said(f"a{i}") for i in range(5)), said("b0", "zé"), said("b1", "zé"
 STORED = Stored({clip.id: 10 for clip in CLIPS} | {"a4": 0})
 
 
-def samples(max_tokens=100, seed=1, stored=STORED, utterances=CLIPS):
-    voices = Voices(Listener(), stored, CLIPS, seed)
+def samples(max_tokens=100, seed=1, stored=STORED, utterances=CLIPS, recordings=CLIPS):
+    voices = Voices(Listener(), stored, recordings, seed)
     return Samples(Listener(), stored, utterances, "train", max_tokens, True, voices)
 
 
@@ -136,6 +141,19 @@ def test_a_clip_without_a_possible_reference_is_left_out_by_name():
     left_out = {skipped.id: skipped.reason for skipped in samples().skipped}
     assert set(left_out) == {"a4", "b0", "c0"}
     assert left_out["c0"].startswith("speaker 'eva' has no other training clip of 1 s or more")
+
+
+def test_a_reference_that_cannot_be_learnt_with_is_passed_over():
+    """Its own clip is left out by name; the others go on without it in every epoch, if there is another."""
+    bad = dataclasses.replace(said("a1"), text="<control>")
+    made = samples(utterances=[CLIPS[0], bad, *CLIPS[2:4]], recordings=[CLIPS[0], bad, *CLIPS[2:4]])
+    assert [skipped.id for skipped in made.skipped] == ["a1"]
+    heard = {made.example(i, epoch).reference for i in range(3) for epoch in range(20)}
+    assert heard == {"text of a0", "text of a2", "text of a3"}
+    alone = samples(utterances=CLIPS[:1], recordings=[CLIPS[0], bad])
+    assert [(s.id, s.reason) for s in alone.skipped] == [
+        ("a0", "the text '<control>' spells a control token")
+    ]
 
 
 def test_a_reference_that_makes_a_sample_too_long_gives_way_to_a_shorter_one():

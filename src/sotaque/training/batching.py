@@ -125,13 +125,24 @@ class Samples:
         return self._utterances[index].id
 
     def _example(self, utterance: Utterance, epoch: int) -> Example:
-        """With the first reference that leaves it short enough; all the same, the shortest that was tried."""
-        codes, found = self._tokens.codes(utterance.id), []
+        """With the first reference that leaves it short enough; all the same, the shortest that was tried.
+
+        A reference that cannot be learnt with is passed over; raises its InputError when all are such.
+        """
+        codes, found, refused = self._tokens.codes(utterance.id), [], None
         for reference in self._voices.of(utterance, epoch):
-            prompt = references.prompt(utterance, reference)
-            found.append(self._backend.example(prompt, codes, self._mask_prompt))
-            if len(found[-1]) <= self._max_tokens:
+            try:
+                example = self._backend.example(
+                    references.prompt(utterance, reference), codes, self._mask_prompt
+                )
+            except InputError as error:
+                refused = error
+                continue
+            found.append(example)
+            if len(example) <= self._max_tokens:
                 break
+        if refused and not found:
+            raise refused
         return min(found, key=len)
 
 
