@@ -12,7 +12,7 @@ import tiny
 from sotaque import files, manifest
 from sotaque.data.tokenize import TokenRow, Tokens
 from sotaque.errors import InputError, IntegrityError, ModelError
-from sotaque.training import inputs, lora, train
+from sotaque.training import inputs, lora, memory, train
 from sotaque.training import losses as curve
 from sotaque.training.batching import Skipped
 
@@ -268,6 +268,17 @@ def test_a_card_that_is_too_small_is_said_with_the_way_out(settings, monkeypatch
 
     monkeypatch.setattr(train, "take_step", greedy)
     with pytest.raises(ModelError, match=r"after step 2: CUDA out of memory. .* Lower train.batch_clips"):
+        tiny.train(settings)
+
+
+def test_a_card_that_cannot_even_hold_the_network_is_told_so(settings, monkeypatch):
+    def greedy(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(memory, "check", greedy)
+    with pytest.raises(
+        ModelError, match=r"before the first step: CUDA out of memory. .* The card is too small"
+    ):
         tiny.train(settings)
 
 

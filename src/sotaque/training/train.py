@@ -80,10 +80,17 @@ def _prepare(
     spec = model_spec.read(model.stem)
     backend = backends.load(spec.backend, base, device.prepare(settings.train.threads))
     train, val = inputs.samples(settings, backend, splits, tokens, base)
-    trainer = Trainer.build(settings, spec, backend, train, val, group)
-    trainer.listen_with(spec, base, splits)
-    if not settings.train.shard:  # the estimate reads the network layer by layer, as one process has it
-        memory.check(backend, trainer.network, trainer.dtype, settings.train, train)
+    try:
+        trainer = Trainer.build(settings, spec, backend, train, val, group)
+        trainer.listen_with(spec, base, splits)
+        if not settings.train.shard:  # the estimate reads the network layer by layer, as one process has it
+            memory.check(backend, trainer.network, trainer.dtype, settings.train, train)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"out of memory before the first step: {str(error).splitlines()[0]} The card is too small for "
+            "this model, or other programs hold its memory (nvidia-smi shows them); train.method: lora needs "
+            "less than full"
+        ) from None
     origin = inputs.origin(settings, model=model, splits=splits, tokens=tokens, base=base)
     return trainer, Scratch(SCRATCH, origin, trainer.method, group.leads)
 
