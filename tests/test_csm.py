@@ -274,6 +274,17 @@ def test_a_folder_that_is_no_csm_is_told_why(folder, fault, told):
         Backend(folder, CPU)
 
 
+@pytest.mark.parametrize("part", ["network", "codec"])
+def test_code_that_lies_beside_a_model_is_never_run(folder, monkeypatch, part):
+    """Not even when whoever sits there says yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    (folder / part / "evil.py").write_text("raise SystemExit('run')")
+    config = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}
+    (folder / part / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"{part}/config.json: not a configuration of"):
+        Backend(folder, CPU)
+
+
 def test_a_right_folder_is_loaded_without_a_word(backend, capfd):
     Backend(backend.base, CPU).load_network()
     assert capfd.readouterr() == ("", "")

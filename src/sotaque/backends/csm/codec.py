@@ -59,9 +59,9 @@ def read_config(folder: Path) -> MimiConfig:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{folder}/config.json: not a configuration of Mimi: {reason}; put the codec kyutai/mimi there"
         ) from None

@@ -48,9 +48,9 @@ def read_config(folder: Path) -> CsmConfig:
 
     try:
         with _quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{folder}/config.json: not a configuration of CSM: {reason}; expected sesame/csm-1b in "
             "transformers' layout, not in its authors' first one"
