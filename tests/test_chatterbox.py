@@ -412,6 +412,14 @@ def test_a_voice_is_heard_exactly_in_a_training_of_half_precision(backend, base,
     assert torch.equal(heard.prompt, exact.prompt)
 
 
+def test_a_clip_whose_duration_was_rounded_up_to_the_shortest_is_one(backend, tmp_path):
+    """One sample less than 2 s stands as 2.0 s in a manifest."""
+    reference = tiny.reference(tmp_path, 1.99998)
+    samples, rate_hz = audio.read(reference.audio)
+    assert len(samples) == 2 * rate_hz - 1
+    assert backend.voices.of(reference).speaker.shape == (256,)
+
+
 def test_a_reference_that_is_too_short_is_named(backend, tmp_path):
     short = tiny.reference(tmp_path, 1.5)
     with pytest.raises(InputError, match=r"\.wav: the reference has 1\.5 s, Chatterbox needs 2 s or more"):

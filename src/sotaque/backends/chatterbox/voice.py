@@ -25,6 +25,7 @@ from sotaque.backends.protocol import Reference
 from sotaque.errors import ClipError, InputError
 
 SHORTEST_S = 2.0  # the window of the voice encoder is 1.6 s
+ROUNDING_S = 1e-4  # of durations in manifests
 PROMPT_S, DECODER_S = 6, 10
 
 
@@ -85,7 +86,7 @@ def _read(path: Path) -> np.ndarray:
         samples, rate_hz = audio.read(path)
     except ClipError as error:
         raise InputError(f"{path}: the reference cannot be read: {error}") from None
-    if len(samples) < SHORTEST_S * rate_hz:
+    if len(samples) < (SHORTEST_S - ROUNDING_S) * rate_hz:
         raise InputError(
             f"{path}: the reference has {len(samples) / rate_hz:.1f} s, Chatterbox needs {SHORTEST_S:g} s or "
             f"more, best {DECODER_S} s; take a longer clip of the speaker"
