@@ -221,7 +221,7 @@ STAGES = {
         ),
         Stage(
             "train",
-            "adapt the base model by LoRA",
+            "adapt the base model to the training clips",
             module="sotaque.training.train",
             params=("seed", "lr", "epochs", "shards", "lora", "train"),
             spec=("backend", "lora_targets"),
