@@ -358,6 +358,16 @@ def check(settings: Settings, name: str) -> None:
             f"{name}: ingest.corpus is {settings.ingest.corpus!r}, expected the name of a folder "
             "under data/raw/, without a slash"
         )
+    train = settings.train
+    if train.shard and (train.method != "full" or train.processes == 1 or settings.gate.step):
+        raise SettingsError(
+            f"{name}: train.shard is true, which is for train.method: full, train.processes of 2 and more, "
+            "and gate.step: 0; set it to false"
+        )
+    if settings.lora.base_4bit and train.method == "full":
+        raise SettingsError(
+            f"{name}: lora.base_4bit is true, which is for train.method: lora; set one of the two otherwise"
+        )
 
 
 def lookup(settings: Any, dotted: str) -> Any:
