@@ -221,6 +221,13 @@ def test_long_batches_have_the_loss_and_gradient_of_short_ones(backend, monkeypa
     assert torch.allclose(results[0][2], results[1][2], atol=1e-5)
 
 
+def test_a_truncated_network_is_named(damaged):
+    path = damaged / "network/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="network: not a Llama network in the Hugging Face layout"):
+        Backend(damaged, CPU).load_network()
+
+
 def test_saving_keeps_the_bases_files_and_dtypes(damaged, tmp_path):
     path = damaged / "network/model.safetensors"
     half = {key: value.bfloat16() for key, value in load_file(path).items()}
