@@ -77,7 +77,7 @@ def prepare(clone: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "rules", "reason", "host"]
     subprocess.run(
-        [*command, "--until", "tokenize", "split", "fetch"], cwd=clone, env=here(clone), check=True
+        [*command, "--until", "tokenize", "split"], cwd=clone, env=here(clone), check=True
     )
 
 
