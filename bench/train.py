@@ -76,9 +76,7 @@ def prepare(clone: Path) -> None:
     """A clean clone in which everything before training is done."""
     subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "rules", "reason", "host"]
-    subprocess.run(
-        [*command, "--until", "tokenize", "split"], cwd=clone, env=here(clone), check=True
-    )
+    subprocess.run([*command, "--until", "tokenize", "split"], cwd=clone, env=here(clone), check=True)
 
 
 def here(clone: Path) -> dict[str, str]:
