@@ -25,7 +25,7 @@ from sotaque.evaluation.mos import OpinionPredictor
 from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.similarity import SpeakerEncoder, cosine
 from sotaque.micro import base as base_module
-from sotaque.micro import speech, spoken
+from sotaque.micro import speech, spoken, vocabulary
 from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.settings import Micro
 from sotaque.micro.voices import BASE, TARGETS, Voice
@@ -166,7 +166,7 @@ def base_figures(checks: Checks) -> dict:
     recorded = [len(speech.render(clip.voice, clip.text)) / RATE_HZ for clip in made]
     held_out = spoken.read(checks.micro.work / "spoken" / "held-out-0000.npz")[: base_module.VALIDATED]
     layout, size = checks.tokenizer.layout, checks.codec.codebook_size
-    corpus = base_module.Corpus(checks.micro.work / "nothing", base_module.vocabulary.build(size), layout, [])
+    corpus = base_module.Corpus(checks.micro.work / "nothing", vocabulary.build(size), layout, [])
     by_language = {
         language: checks.wer([c for c in made if c.voice.language == language])
         for language in ("pt", "es", "en")

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sotaque.micro import codebooks, progress
+from sotaque.micro.likeness import VoiceDistance
 from sotaque.micro.pool import Pool
 from sotaque.micro.spectra import harmonic_spectrum, log_mel
 from sotaque.micro.speech import SILENCE
@@ -31,6 +32,9 @@ class CodecSettings:
     """model: the arguments of snac.SNAC; segment: samples; commitment, phonemes: weights of those losses.
 
     coarse_share: of the clips that are described by their first one or two codebooks alone.
+    voices: weight of the distance between the voice that the codes tell and the clip's.
+    start: a codec's folder, whose encoder and codebooks are trained further; none: from nothing, and the
+    first `plain_steps` without codebooks.
     """
 
     model: dict
@@ -42,6 +46,8 @@ class CodecSettings:
     commitment: float
     phonemes: float
     coarse_share: float
+    voices: float
+    start: str | None
     seed: int
 
 
@@ -50,7 +56,7 @@ def build(model: dict) -> SNAC:
 
 
 class Description(nn.Module):
-    """Latents (B, C, T) to spectra (B, bins, T) and logits of phonemes (B, P, T)."""
+    """Latents (B, C, T) to spectra (B, bins, T), logits of phonemes (B, P, T) and the voice (B, 256)."""
 
     def __init__(self, channels: int, bins: int, phonemes: int, width: int = 256, depth: int = 4):
         super().__init__()
@@ -60,13 +66,14 @@ class Description(nn.Module):
         self.up = nn.ModuleList(nn.Conv1d(width, 2 * width, 1) for _ in range(depth))
         self.down = nn.ModuleList(nn.Conv1d(2 * width, width, 1) for _ in range(depth))
         self.leave = nn.Conv1d(width, bins + phonemes, 1)
+        self.voice = nn.Linear(width, 256)
         self.sizes = (bins, phonemes)
 
-    def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         x = self.enter(latents)
         for mix, norm, up, down in zip(self.mix, self.norm, self.up, self.down, strict=True):
             x = x + down(F.gelu(up(norm(mix(x)))))
-        return self.leave(x).split(self.sizes, dim=1)
+        return *self.leave(x).split(self.sizes, dim=1), self.voice(x.mean(2))
 
 
 def targets(audio: torch.Tensor) -> torch.Tensor:
@@ -144,10 +151,12 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
     """Encoder and codebooks; checkpoints, resumable, in `folder`/encoder.pt."""
     torch.manual_seed(settings.seed)
     place, phonemes = progress.device(), Phonemes(pool)
-    codec = build(settings.model).to(place)
+    codec = (SNAC.from_pretrained(settings.start) if settings.start else build(settings.model)).to(place)
     example = batches(pool, settings, 0).to(place)
     head = Description(codec.latent_dim, targets(example).shape[1], len(phonemes.number)).to(place)
-    unit_variance(codec.encoder, example)
+    judge = VoiceDistance().to(place)
+    if not settings.start:
+        unit_variance(codec.encoder, example)
     trained = [*codec.encoder.parameters(), *codec.quantizer.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=settings.lr, betas=(0.8, 0.98), weight_decay=0.0)
     usage = codebooks.Usage(codec.n_codebooks, codec.codebook_size)
@@ -160,22 +169,24 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
     encode = torch.compile(codec.encoder)
     log = progress.Log(folder / "encoder-curve.jsonl")
     for step in range(start, settings.steps):
-        plain = step < settings.plain_steps
+        plain = step < settings.plain_steps and not settings.start
         audio, places = draw(pool, settings, step)
         said = labels(pool, phonemes, places, settings.segment).to(place)
         audio = audio.to(place)
         latents = encode(shifted(audio, settings.seed, step))
-        if step == settings.plain_steps:
+        if step == settings.plain_steps and not settings.start:
             codebooks.cluster_all(codec, _sample_of_latents(codec, pool, settings))
         depth = depths(settings, step, codec.n_codebooks).to(place)
         quantized, vq_loss, codes, projected = codebooks.quantize(codec, latents, plain, depth)
-        spectra, logits = head(quantized)
+        spectra, logits, voice = head(quantized)
         spectral_loss, phoneme_loss = F.l1_loss(spectra, targets(audio)), F.cross_entropy(logits, said)
+        voice_loss = 1 - F.cosine_similarity(voice, judge.embed(audio)).mean()
         progress.set_learning_rate(
             optimizer, progress.learning_rate(step, settings.steps, settings.lr, 50, 0.3)
         )
         optimizer.zero_grad(set_to_none=True)
-        (spectral_loss + settings.commitment * vq_loss + settings.phonemes * phoneme_loss).backward()
+        described = spectral_loss + settings.phonemes * phoneme_loss + settings.voices * voice_loss
+        (described + settings.commitment * vq_loss).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         usage.update(codes)
@@ -184,7 +195,7 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
         if step % 50 == 0:
             log(
                 step=step, spectral_l1=spectral_loss.item(), vq=vq_loss.item(),
-                phoneme_nats=phoneme_loss.item(),
+                phoneme_nats=phoneme_loss.item(), voice_distance=voice_loss.item(),
                 phonemes_right=(logits.argmax(1) == said).float().mean().item(),
                 perplexity=usage.perplexity(), kept_by_shift=kept_by_shift(codec, audio, settings.seed, step),
             )  # fmt: skip

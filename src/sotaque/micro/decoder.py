@@ -1,7 +1,7 @@
 """The waveform decoder of the small SNAC, trained on the final codes of codec.py.
 
-Spectral distances at four resolutions first; then a light discriminator of spectrograms joins, because
-distances alone leave speech buzzy.
+Spectral distances at four resolutions, and the distance of the voices (likeness.py); then a light
+discriminator of spectrograms may join, because distances alone leave speech buzzy.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sotaque.micro import codec as codec_module
 from sotaque.micro import progress
+from sotaque.micro.likeness import VoiceDistance
 from sotaque.micro.pool import Pool
 from sotaque.micro.spectra import log_mel, magnitude
 
@@ -24,7 +25,11 @@ DISCRIMINATED = (512, 1024, 2048)  # n_fft
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """segment: samples; adversary_from: the step at which the discriminator joins, over steps for never."""
+    """segment: samples; adversary_from: the step at which the discriminator joins, over steps for never.
+
+    voices: weight of the distance of voices (likeness.py). start: a codec's folder, whose decoder is trained
+    further; none: from nothing.
+    """
 
     steps: int
     batch: int
@@ -34,6 +39,8 @@ class DecoderSettings:
     adversary_weight: float
     feature_weight: float
     decay_share: float
+    voices: float
+    start: str | None
     seed: int
 
 
@@ -112,6 +119,7 @@ class Training:
     def __init__(self, codec: SNAC, settings: DecoderSettings, place: torch.device):
         self.codec, self.settings = codec, settings
         self.critics = Critics().to(place)
+        self.likeness = VoiceDistance().to(place)
         betas = (0.8, 0.99)
         self.speaker = torch.optim.AdamW(codec.decoder.parameters(), settings.lr, betas, weight_decay=0.0)
         self.judge = torch.optim.AdamW(self.critics.parameters(), settings.lr, betas, weight_decay=0.0)
@@ -145,7 +153,9 @@ def train(codec: SNAC, pool: Pool, settings: DecoderSettings, folder: Path) -> N
     codec = codec.to(place).requires_grad_(False)
     codec.decoder.requires_grad_(True)
     state = progress.load(folder / "decoder.pt")
-    if not state:
+    if settings.start and not state:
+        codec.decoder.load_state_dict(SNAC.from_pretrained(settings.start).decoder.state_dict())
+    elif not state:
         example = codec_module.batches(pool, settings, 0).to(place)
         codec_module.unit_variance(codec.decoder, codec.quantizer(codec.encoder(example))[0])
         last = codec.decoder.model[-2]
@@ -172,8 +182,9 @@ def train(codec: SNAC, pool: Pool, settings: DecoderSettings, folder: Path) -> N
 
 
 def _step(training: Training, spoken: torch.Tensor, audio: torch.Tensor, judged: bool) -> dict[str, float]:
-    far = distance(spoken, audio)
-    total, figures = far, {"distance": far.item()}
+    far, unlike = distance(spoken, audio), training.likeness(spoken, audio)
+    total = far + training.settings.voices * unlike
+    figures = {"distance": far.item(), "voice_distance": unlike.item()}
     if judged:
         real = training.critics(audio)
         loss = critic_loss(real, training.critics(spoken.detach()))
@@ -185,7 +196,7 @@ def _step(training: Training, spoken: torch.Tensor, audio: torch.Tensor, judged:
         fooled, features = persuasion(heard), feature_distance(real, heard)
         training.critics.requires_grad_(True)
         settings = training.settings
-        total = far + settings.adversary_weight * fooled + settings.feature_weight * features
+        total = total + settings.adversary_weight * fooled + settings.feature_weight * features
         figures |= {"critic": loss.item(), "persuasion": fooled.item(), "features": features.item()}
     training.speaker.zero_grad(set_to_none=True)
     total.backward()

@@ -91,7 +91,7 @@ def heard_voice(rng: random.Random, shares: dict[str, float]) -> Voice:
     """Any accent with any variant but the targets', at any pitch and speed."""
     language = rng.choices(list(shares), list(shares.values()))[0]
     espeak = f"{rng.choice(HEARD_ACCENTS[language])}+{rng.choice(HEARD_VARIANTS)}"
-    rate_wpm, pitch = rng.randint(130, 190), rng.randint(25, 75)
+    rate_wpm, pitch = rng.randint(120, 175), rng.randint(25, 75)
     return Voice("", language, espeak, rate_wpm, pitch, rng.randint(35, 65))
 
 
