@@ -20,13 +20,19 @@ def variant(espeak: str) -> str:
     return espeak.partition("+")[2]
 
 
-def test_target_variants_and_accents_are_new():
+def test_the_voices_of_the_targets_are_new():
     target_variants = {variant(voice.espeak) for voice in TARGETS.values()}
-    target_accents = {voice.espeak.partition("+")[0] for voice in TARGETS.values()}
     assert not target_variants & {*HEARD_VARIANTS, *(variant(voice.espeak) for voice in BASE)}
-    assert not target_accents & {voice.espeak.partition("+")[0] for voice in BASE}
     assert len({voice.speaker for voice in (*BASE, *TARGETS.values())}) == len(BASE) + len(TARGETS)
     assert all(set(accents) for accents in HEARD_ACCENTS.values())
+
+
+def test_tags_of_base_voices_are_of_the_length_that_items_count_on():
+    tokenizer = vocabulary.build(16)
+    layout = vocabulary.layout(tokenizer)
+    for voice in BASE:
+        ids = layout.prompt(tokenizer.encode(f"{voice.speaker}: oi", add_special_tokens=False))
+        assert tokenizer.decode(ids[base.SPEAKER_TOKENS]) == "o"
 
 
 def drawn_texts(micro: settings.Micro, count: int) -> list[tuple[str, str]]:
