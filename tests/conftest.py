@@ -1,11 +1,36 @@
 """What many tests stand on: a working folder like a fresh clone, with nothing made yet."""
 
+import functools
 import shutil
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def subjects(tmp_path_factory):
+    """The family of a name under test: one for all tests of a session, whose base nobody may spoil."""
+    import families
+
+    return functools.cache(lambda name: families.subject(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def subject(request, subjects):
+    """A module names it: pytestmark = parametrize("subject", [...], indirect=True)."""
+    return subjects(request.param)
+
+
+@pytest.fixture
+def backend(subject):
+    return subject.backend
+
+
+@pytest.fixture
+def network(backend):
+    return backend.load_network()
 
 
 @pytest.fixture

@@ -162,10 +162,9 @@ class Subject:
         return adapted
 
 
-def subject(name: str, tmp_path_factory: Any) -> Subject:
-    """One thread: for networks this small a second one only waits."""
+def subject(name: str, folder: Path) -> Subject:
+    """In one thread: for networks this small a second one only waits."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp(name)
     (folder / "base").mkdir()
     return Subject(name, folder)
 

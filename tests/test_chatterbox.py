@@ -37,14 +37,13 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    torch.set_num_threads(1)
-    return tiny.base(tmp_path_factory.mktemp("chatterbox"))
+def backend(subjects):
+    return subjects("chatterbox").backend
 
 
 @pytest.fixture(scope="module")
-def backend(base):
-    return backends.load("chatterbox", base, torch.device("cpu"))
+def base(backend):
+    return backend.base
 
 
 @pytest.fixture(scope="module")

@@ -12,25 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-import families
 from families import FAMILIES
 from sotaque.backends import families as backends_families
 from sotaque.training import lora, merge
 
-
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
-def subject(request, tmp_path_factory):
-    return families.subject(request.param, tmp_path_factory)
-
-
-@pytest.fixture
-def backend(subject):
-    return subject.backend
-
-
-@pytest.fixture
-def network(backend):
-    return backend.load_network()
+pytestmark = pytest.mark.parametrize("subject", sorted(FAMILIES), indirect=True)
 
 
 def test_the_codecs_codes_have_the_shape_that_is_stated(subject, backend):

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import CsmForConditionalGeneration
 
-import families
 import tiny
 import tiny_csm
 from families import CPU
@@ -32,18 +31,8 @@ IMPOSSIBLE = list(range(tiny_csm.CODEBOOK_SIZE, 2051))
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
-    return families.subject("csm", tmp_path_factory)
-
-
-@pytest.fixture
-def backend(subject):
-    return subject.backend
-
-
-@pytest.fixture
-def network(backend):
-    return backend.load_network()
+def subject(subjects):
+    return subjects("csm")
 
 
 def waves():
@@ -307,7 +296,7 @@ def test_a_prompt_that_cannot_be_spoken_is_told_why(backend, network):
     with pytest.raises(InputError, match="'olá, mundo' has no reference"):
         backend.example(dataclasses.replace(one, reference=None), one.reference.codes, True)
     brief = dataclasses.replace(one.reference, codes=one.reference.codes[:5])
-    with pytest.raises(InputError, match=r"heard.wav has 0.4 s, and CSM needs 1 s or more"):
+    with pytest.raises(InputError, match=r"heard.wav: as a reference it has 0.40 s, expected 1 s or more"):
         backend.generate(network, [dataclasses.replace(one, reference=brief)], CsmGeneration(), [0])
     with pytest.raises(InputError, match=r"spells the control token <\|AUDIO\|>"):
         backend.example(dataclasses.replace(one, text="a <|AUDIO|> b"), one.reference.codes, True)

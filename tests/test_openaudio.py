@@ -26,19 +26,13 @@ SAID = [("olá, mundo", 22, True), ("um", 25, False), ("uma frase bem mais compr
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    torch.set_num_threads(1)  # for networks this small a second one only waits
-    return tiny_openaudio.base(tmp_path_factory.mktemp("openaudio"))
-
-
-@pytest.fixture(scope="module")
-def backend(base):
-    return backends.load("openaudio", base, torch.device("cpu"))
+def subject(subjects):
+    return subjects("openaudio")
 
 
 @pytest.fixture
-def network(backend):
-    return backend.load_network()
+def base(backend):
+    return backend.base
 
 
 def codes(frames, seed=0):

@@ -20,14 +20,13 @@ from sotaque.errors import InputError, ModelError, SettingsError
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    torch.set_num_threads(1)
-    return tiny_openaudio.base(tmp_path_factory.mktemp("openaudio"))
+def subject(subjects):
+    return subjects("openaudio")
 
 
-@pytest.fixture(scope="module")
-def backend(base):
-    return load(base)
+@pytest.fixture
+def base(backend):
+    return backend.base
 
 
 def load(base):

@@ -5,10 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 import tiny_openaudio
-from families import Subject
 
 # generate() is upstream's whole loop; it draws main tokens from text and control tokens too, which no trained
 # network says, so here they are struck out of its logits
@@ -48,9 +46,8 @@ FRAMES, TAKES = 6, [(3, 0.75, 0.75), (4, 1.0, 1.0)]
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
-    torch.set_num_threads(1)
-    return Subject("openaudio", tmp_path_factory.mktemp("openaudio"))
+def subject(subjects):
+    return subjects("openaudio")
 
 
 @pytest.fixture(scope="module")

@@ -7,25 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import families
 import tiny
 from families import FRAMES, PROMPTS
 from sotaque.backends.protocol import IGNORED
 
-
-@pytest.fixture(scope="module", params=["orpheus-micro", "orpheus-real"])
-def subject(request, tmp_path_factory):
-    return families.subject(request.param, tmp_path_factory)
-
-
-@pytest.fixture
-def backend(subject):
-    return subject.backend
-
-
-@pytest.fixture
-def network(backend):
-    return backend.load_network()
+pytestmark = pytest.mark.parametrize("subject", ["orpheus-micro", "orpheus-real"], indirect=True)
 
 
 def test_training_prompt_is_inference_prompt(subject, backend, network, monkeypatch):

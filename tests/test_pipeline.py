@@ -1,4 +1,4 @@
-"""The Snakefile, dvc.yaml and the table in stages.py must describe the same jobs."""
+"""The Snakefile, dvc.yaml and the table in stages/ must describe the same jobs."""
 
 import shlex
 from collections import Counter
@@ -22,8 +22,8 @@ HOUSE = {
         "files.py",
         "progress.py",
         "seal.py",
-        "settings.py",
-        "stages.py",
+        "settings",
+        "stages",
         "jobs.py",
     ),
     *("training/tracking.py", "training/mlflow_runs.py", "training/loggers.py", "yaml_file.py"),
@@ -33,7 +33,7 @@ UNSEALED = {
     *("evaluation/summary.py", "data/export.py", "evaluation/compare.py"),
     *(f"evaluation/comparison/{name}.py" for name in ("alike", "chains", "entry", "page")),
 }
-REMEDY = "change the Snakefile's rules, dvc.yaml and src/sotaque/stages.py together"
+REMEDY = "change the Snakefile's rules, dvc.yaml and src/sotaque/stages/ together"
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +138,16 @@ def test_the_code_of_every_stage_is_there(jobs):
             )
 
 
+def within(path, names):
+    return any(path == name or path.startswith(f"{name}/") for name in names)
+
+
 @pytest.mark.parametrize("word", stages.STAGES)
 def test_the_code_of_a_stage_holds_all_that_it_imports(word):
     stage = stages.STAGES[word]
     name = "/".join(stage.module.split(".")[1:]) + ".py"
-    used = {path for path in closure(name) if path not in HOUSE}
-    missing = {path for path in used if not any(path == c or path.startswith(f"{c}/") for c in stage.code)}
-    assert not missing, (
-        f"{word} imports {sorted(missing)}, which its code in stages.py does not name; {REMEDY}"
-    )
+    missing = {path for path in closure(name) if not within(path, {*HOUSE, *stage.code})}
+    assert not missing, f"{word} imports {sorted(missing)}, which its code in stages/ does not name; {REMEDY}"
 
 
 def test_the_shards_of_dvc_are_those_of_the_parameters():
@@ -163,4 +164,4 @@ def test_every_module_under_a_stage_is_watched_by_some_stage():
         name = path.relative_to(ROOT / "src/sotaque").as_posix()
         if path.name == "__init__.py" or name in UNSEALED:
             continue
-        assert any(name == w or name.startswith(f"{w}/") for w in watched), f"no stage's code names {name}"
+        assert within(name, watched), f"no stage's code names {name}"

@@ -28,17 +28,18 @@ def test_the_shipped_params_are_accepted(workplace):
 def test_the_shipped_params_name_every_key(workplace):
     """A key that params.yaml does not show is a key that nobody finds."""
 
-    def keys(kind, prefix=""):
-        for field in dataclasses.fields(kind):
-            if dataclasses.is_dataclass(field.default):
-                yield from keys(type(field.default), f"{prefix}{field.name}.")
+    def keys(section, prefix=""):
+        for field in dataclasses.fields(section):
+            value = getattr(section, field.name)
+            if dataclasses.is_dataclass(value):
+                yield from keys(value, f"{prefix}{field.name}.")
             else:
                 yield prefix + field.name
 
     shown = yaml_file.read(Path("params.yaml"))
     listed = {f"{k}.{j}" for k, v in shown.items() if isinstance(v, dict) for j in v}
     listed |= {k for k, v in shown.items() if not isinstance(v, dict)}
-    assert listed == set(keys(settings.Settings))
+    assert listed == set(keys(settings.Settings()))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`sotaque WORD`: one subcommand per stage, made from the table in stages.py."""
+"""`sotaque WORD`: one subcommand per stage, made from the table in stages/."""
 
 from __future__ import annotations
 

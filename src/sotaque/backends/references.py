@@ -10,6 +10,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sotaque import audio
 from sotaque.backends.protocol import Backend, Prompt, Reference
 from sotaque.errors import InputError
@@ -25,6 +27,27 @@ def prompt(utterance: Utterance, reference: Reference | None = None) -> Prompt:
 def usable(utterances: Sequence[Utterance], speaker: str, shortest_s: float) -> list[Utterance]:
     """The clips of a speaker that are long enough to be a reference."""
     return [u for u in utterances if u.speaker == speaker and u.duration_s >= shortest_s]
+
+
+def codes_of(backend: Backend, reference: Reference) -> np.ndarray:
+    """The codes (F, K) of a reference, encoded now if they are not with it.
+
+    Raises InputError for one that is shorter than the backend wants.
+    """
+    codes = reference.codes if reference.codes is not None else _encoded(backend, reference.audio)
+    if len(codes) < int(backend.shortest_reference_s * backend.frame_rate_hz):
+        raise InputError(
+            f"{reference.audio}: as a reference it has {len(codes) / backend.frame_rate_hz:.2f} s, expected "
+            f"{backend.shortest_reference_s:g} s or more ({BEST_S:g} s are best); take a longer clip of the "
+            "same speaker"
+        )
+    return codes
+
+
+def _encoded(backend: Backend, path: Path) -> np.ndarray:
+    samples, rate_hz = audio.read(path)
+    [codes] = backend.encode([audio.resample(samples, rate_hz, backend.sample_rate_hz)])
+    return codes
 
 
 class References:
@@ -55,6 +78,4 @@ class References:
             )
         best = min(clips, key=lambda u: (abs(u.duration_s - BEST_S), u.id))
         path = Path(best.audio)
-        samples, rate_hz = audio.read(path)
-        [codes] = self._backend.encode([audio.resample(samples, rate_hz, self._backend.sample_rate_hz)])
-        return Reference(best.text, path, codes)
+        return Reference(best.text, path, _encoded(self._backend, path))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from sotaque.backends import adapter
+from sotaque.backends import adapter, folders
 from sotaque.backends.chatterbox import codec, layout, voice
 from sotaque.backends.chatterbox import network as t3
 from sotaque.backends.chatterbox.tokenizer import Tokenizer
@@ -70,9 +70,7 @@ class Backend:
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """`folder` is a checkpoint folder itself, or holds one in network/ as the base folder does."""
-        folder = folder or self.base
-        inner = folder / "network"
-        return t3.load(inner if inner.is_dir() else folder, dtype, self.device)
+        return t3.load(folders.network_in(folder or self.base), dtype, self.device)
 
     def _text_ids(self, prompt: Prompt) -> list[int]:
         return self.tokenizer.text_ids(prompt.text, prompt.language)
@@ -129,7 +127,7 @@ class Backend:
         t3.save_like(self.base / "network", network, folder)
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
-        return list(t3.weight_keys(t3.weights_file(folder or self.base / "network")))
+        return folders.weight_keys([t3.weights_file(folder or self.base / "network")])
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
         return adapter.lora_config(targets, rank, alpha, dropout)

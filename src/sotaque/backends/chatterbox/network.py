@@ -7,18 +7,15 @@ and padded at the end, where a causal network never looks.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch.nn.utils.rnn import pad_sequence
 
-from sotaque import files
-from sotaque.backends import cross_entropy, upstream
+from sotaque.backends import cross_entropy, folders, upstream
 from sotaque.backends.chatterbox import layout
 from sotaque.backends.protocol import IGNORED
 from sotaque.errors import ModelError
@@ -155,30 +152,10 @@ def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torc
     return total, torch.tensor(len(labels), device=labels.device)
 
 
-def weight_keys(path: Path) -> Iterator[str]:
-    with safe_open(path, "pt") as tensors:
-        yield from sorted(tensors.keys())
-
-
 def save_like(base: Path, t3: torch.nn.Module, folder: Path) -> None:
     """Write T3 under the name that upstream loads, with the base's tensor names and dtypes.
 
     Every other file is the base's own, but for other versions of T3, which would be mistaken for this one.
     """
-    weights = t3.state_dict()
-    source = weights_file(base)
-    with files.atomic_folder(folder) as temporary:
-        with safe_open(source, "pt") as tensors:
-            missing = sorted(set(tensors.keys()) - weights.keys())
-            if missing:
-                raise ModelError(f"{source}: the network lacks the tensor {missing[0]}")
-            saved = {
-                key: weights[key].to("cpu", tensors.get_tensor(key).dtype).contiguous().clone()
-                for key in sorted(tensors.keys())
-            }
-        save_file(saved, temporary / NAME, metadata={"format": "pt"})
-        for path in files.walk(base):
-            if not path.match("t3_*.safetensors") and path.name != "seal.json":
-                target = temporary / path.relative_to(base)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+    with folders.like(base, folder, "t3_*.safetensors") as made:
+        folders.save_weights(weights_file(base), t3.state_dict(), made / NAME)

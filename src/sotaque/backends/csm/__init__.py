@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sotaque import audio
-from sotaque.backends import adapter, tokenizer_file
+from sotaque.backends import adapter, folders, references, tokenizer_file
 from sotaque.backends.csm import codec
 from sotaque.backends.csm import network as csm
 from sotaque.backends.csm.layout import Layout, Row
@@ -83,9 +82,7 @@ class Backend:
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """`folder` is a network itself, or holds one in network/ as the base folder does."""
-        folder = folder or self.base
-        inner = folder / "network"
-        return csm.load(inner if inner.is_dir() else folder, dtype, self.device)
+        return csm.load(folders.network_in(folder or self.base), dtype, self.device)
 
     def prompt(self, prompt: Prompt) -> Row:
         """The reference's turn, and the text to speak: what generation starts from."""
@@ -96,16 +93,7 @@ class Backend:
         reference = prompt.reference
         if reference is None:
             raise InputError(f"the text {prompt.text!r} has no reference, and CSM speaks with one only")
-        codes = reference.codes
-        if codes is None:
-            samples, rate_hz = audio.read(reference.audio)
-            [codes] = self.encode([audio.resample(samples, rate_hz, self.sample_rate_hz)])
-        found_s = len(codes) / self.frame_rate_hz
-        if len(codes) < int(self.shortest_reference_s * self.frame_rate_hz):
-            raise InputError(
-                f"the reference {reference.audio} has {found_s:.1f} s, and CSM needs "
-                f"{self.shortest_reference_s:g} s or more; take a longer clip of the same speaker"
-            )
+        codes = references.codes_of(self, reference)
         return self._text(reference.text, prompt.language) + self.layout.speech(codes)
 
     def _text(self, text: str, language: str) -> Row:
@@ -178,7 +166,7 @@ class Backend:
         csm.save_like(self.base / "network", network, folder)
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
-        return csm.weight_keys(folder or self.base / "network")
+        return folders.weight_keys((folder or self.base / "network").glob("*.safetensors"))
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
         """A bare name such as q_proj would adapt the codec too: give a regular expression."""

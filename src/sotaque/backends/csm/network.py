@@ -7,18 +7,15 @@ the K - 1 others from the backbone's state. Upstream's loss adds the mean of eit
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch.nn import functional as F
 
-from sotaque import files
-from sotaque.backends import cross_entropy
+from sotaque.backends import cross_entropy, folders
 from sotaque.backends.protocol import IGNORED
 from sotaque.errors import ModelError
 
@@ -134,30 +131,6 @@ def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torc
     return total, torch.tensor(len(frames), device=frames.device)
 
 
-def weight_keys(folder: Path) -> list[str]:
-    keys = []
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as tensors:
-            keys += tensors.keys()
-    return sorted(keys)
-
-
 def save_like(base: Path, csm: CsmForConditionalGeneration, folder: Path) -> None:
     """Write the weights under the base's names and dtypes, the codec's as they were; copy all other files."""
-    weights = {key: value for key, value in csm.state_dict().items() if not key.startswith(CODEC)}
-    with files.atomic_folder(folder) as temporary:
-        for path in files.walk(base):
-            target = temporary / path.relative_to(base)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".safetensors":
-                stored = load_file(path)
-                unknown = sorted(k for k in stored.keys() - weights.keys() if not k.startswith(CODEC))
-                if unknown:
-                    raise ModelError(f"{path}: the network has no tensor {unknown[0]}, which the file holds")
-                saved = {
-                    key: weights.get(key, stored[key]).to("cpu", stored[key].dtype).contiguous().clone()
-                    for key in sorted(stored)
-                }
-                save_file(saved, target, metadata={"format": "pt"})
-            elif path.name != "seal.json":
-                shutil.copyfile(path, target)
+    folders.save_like(base, csm.state_dict(), folder, kept=lambda key: key.startswith(CODEC))

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sotaque import audio
-from sotaque.backends import adapter
+from sotaque.backends import adapter, folders, references
 from sotaque.backends.families import FAMILIES, OpenAudioGeneration
 from sotaque.backends.openaudio import codec
 from sotaque.backends.openaudio.tokenizer import Said, Tokenizer
@@ -85,9 +84,8 @@ class Backend:
         """`folder` is a network itself, or holds one in network/ as the base folder does."""
         from sotaque.backends.openaudio import checkpoint
 
-        folder = folder or self.base
-        inner = folder / "network"
-        return checkpoint.load(inner if inner.is_dir() else folder, self.tokenizer, dtype, self.device)
+        inner = folders.network_in(folder or self.base)
+        return checkpoint.load(inner, self.tokenizer, dtype, self.device)
 
     def _text(self, text: str, language: str) -> str:
         return FAMILIES["openaudio"].text_form(language).apply(text, language)
@@ -97,16 +95,7 @@ class Backend:
         reference = prompt.reference
         if reference is None:
             return None
-        codes = reference.codes
-        if codes is None:
-            samples, rate_hz = audio.read(reference.audio)
-            [codes] = self.encode([audio.resample(samples, rate_hz, self.sample_rate_hz)])
-        if len(codes) < self.shortest_reference_s * self.frame_rate_hz:
-            raise InputError(
-                f"{reference.audio}: as a reference it has {len(codes) / self.frame_rate_hz:.2f} s, expected "
-                f"{self.shortest_reference_s:g} s or more (about 10 s are best); take a longer clip"
-            )
-        return self._text(reference.text, prompt.language), codes
+        return self._text(reference.text, prompt.language), references.codes_of(self, reference)
 
     def _prompt(self, prompt: Prompt) -> np.ndarray:
         """Columns (1 + K, L); raises InputError where upstream would refuse the prompt as too long."""

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from sotaque import files
+from sotaque.backends import folders
 from sotaque.backends.openaudio.network import Network, llama
 from sotaque.backends.openaudio.tokenizer import Tokenizer
 from sotaque.errors import ModelError
@@ -120,14 +119,6 @@ def save_like(base: Path, network: nn.Module, folder: Path) -> None:
     """Write the weights under the base's names and dtypes; copy every other file, special_tokens.json too."""
     weights = network.state_dict()
     stored = _read(base / WEIGHTS, mmap=True)
-    merged = {
-        key: weights.get(key, tensor).to("cpu", tensor.dtype).contiguous().clone()
-        for key, tensor in stored.items()
-    }
-    with files.atomic_folder(folder) as temporary:
-        for path in files.walk(base):
-            target = temporary / path.relative_to(base)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.name not in (WEIGHTS, "seal.json"):
-                shutil.copyfile(path, target)
-        torch.save(merged, temporary / WEIGHTS)
+    merged = folders.stored_like(stored.items(), weights, base / WEIGHTS, kept=lambda key: key not in weights)
+    with folders.like(base, folder, WEIGHTS) as made:
+        torch.save(merged, made / WEIGHTS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sotaque.backends import adapter
+from sotaque.backends import adapter, folders
 from sotaque.backends.families import FAMILIES, OrpheusGeneration
 from sotaque.backends.orpheus import codec
 from sotaque.backends.orpheus import network as llama
@@ -69,9 +69,7 @@ class Backend:
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """`folder` is a network itself, or holds one in network/ as the base folder does."""
-        folder = folder or self.base
-        inner = folder / "network"
-        return llama.load(inner if inner.is_dir() else folder, self.layout, dtype, self.device)
+        return llama.load(folders.network_in(folder or self.base), self.layout, dtype, self.device)
 
     def _text_ids(self, prompt: Prompt) -> list[int]:
         text = FAMILIES["orpheus"].text_form(prompt.language).apply(prompt.text, prompt.language)
@@ -134,11 +132,10 @@ class Backend:
         return generate.speak(llama.llama_of(network), self.layout, ids, seeds, generation, max_frames)
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
-        llama.save_like(self.base / "network", network, folder)
+        folders.save_like(self.base / "network", network.state_dict(), folder)
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
-        """The names of all tensors of a saved network, sorted; the base's when no folder is given."""
-        return sorted(key for _, key in llama.weight_keys(folder or self.base / "network"))
+        return folders.weight_keys((folder or self.base / "network").glob("*.safetensors"))
 
     def lora_config(self, targets: Sequence[str] | str, rank: int, alpha: int, dropout: float) -> LoraConfig:
         return adapter.lora_config(targets, rank, alpha, dropout, "CAUSAL_LM")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch.nn import functional as F
 
-from sotaque import files
 from sotaque.backends import cross_entropy
 from sotaque.backends.orpheus.layout import Layout
 from sotaque.backends.protocol import IGNORED
@@ -99,40 +95,3 @@ def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torc
     hidden, labels = at_labels(network, batch)
     total = cross_entropy.summed(llama_of(network).lm_head, hidden, labels)
     return total, torch.tensor(len(labels), device=labels.device)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
-def weight_keys(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every (file, tensor name) of a network's folder."""
-    for path in weight_files(folder):
-        with safe_open(path, "pt") as tensors:
-            for key in sorted(tensors.keys()):
-                yield path, key
-
-
-def save_like(base: Path, llama: LlamaForCausalLM, folder: Path) -> None:
-    """Write the weights under the base's file names, tensor names and dtypes; copy every other file of it."""
-    weights = llama.state_dict()
-    with files.atomic_folder(folder) as temporary:
-        for path in files.walk(base):
-            target = temporary / path.relative_to(base)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".safetensors":
-                _save_weights(path, weights, target)
-            elif path.name != "seal.json":
-                shutil.copyfile(path, target)
-
-
-def _save_weights(base: Path, weights: dict[str, torch.Tensor], target: Path) -> None:
-    with safe_open(base, "pt") as tensors:
-        missing = sorted(set(tensors.keys()) - weights.keys())
-        if missing:
-            raise ModelError(f"{base}: the network has no tensor {missing[0]}, which the base file holds")
-        saved = {
-            key: weights[key].to("cpu", tensors.get_tensor(key).dtype).contiguous().clone()
-            for key in sorted(tensors.keys())
-        }
-    save_file(saved, target, metadata={"format": "pt"})

@@ -1,6 +1,6 @@
 """Corpus layouts: one file each, with LOOKS_FOR and the verbs `matches(folder)` and `rows(folder)`.
 
-To add one: write its file here, and its name (`two-columns` is two_columns.py) into Layout in settings.py.
+To add one: write its file here, its name (`two-columns` is two_columns.py) into Layout in settings/data.py.
 A layout whose audio lies inside other files has `unpack(folder, into)` in the place of `rows(folder)`.
 """
 

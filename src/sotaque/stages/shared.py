@@ -1,0 +1,14 @@
+"""What several stages name: paths, and the code of whole rooms."""
+
+SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "manifest.py")
+HEARING = (
+    *(
+        f"evaluation/{name}.py"
+        for name in ("context", "recognizer", "wer", "similarity", "synthesize", "bootstrap")
+    ),
+    "text.py",
+)
+MODEL = "workflow/models/{model}.yaml"
+BASE = "models/{model}/base"
+SPLITS = "data/splits"
+CLIPS = tuple(f"data/measures/{name}.py" for name in ("row", "table", "relative", "limits"))
