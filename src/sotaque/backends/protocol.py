@@ -66,7 +66,7 @@ class Backend(Protocol):
 
     sample_rate_hz: what `encode` hears; codec_rate_hz: what `decode` gives. generation: the family's
     dataclass of settings. packs: `collate` can put many examples in one row. wants_reference: every prompt
-    must hold a reference, of shortest_reference_s or more.
+    must hold a reference, of shortest_reference_s or more. hears_apart: `example` takes `heard`.
     """
 
     device: torch.device
@@ -77,6 +77,7 @@ class Backend(Protocol):
     frame_rate_hz: float
     generation: type
     packs: bool
+    hears_apart: bool
     wants_reference: bool
     shortest_reference_s: float
 
@@ -95,9 +96,13 @@ class Backend(Protocol):
         """The network of a folder (by default the base's) on the device, in eval mode; float32 by default."""
         ...
 
-    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
+    def example(
+        self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool, heard: np.ndarray | None = None
+    ) -> Example:
         """The training item: `codes` (F, K) is what the prompt's text sounds like.
 
+        heard (F, K): what the network is told that it has said so far, where that is not `codes`; only where
+        `hears_apart`.
         Raises InputError for a text that cannot be learnt, ModelError for codes that cannot be spoken.
         """
         ...

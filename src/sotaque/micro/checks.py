@@ -25,13 +25,14 @@ from sotaque.evaluation.mos import OpinionPredictor
 from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.similarity import SpeakerEncoder, cosine
 from sotaque.micro import base as base_module
-from sotaque.micro import speech, spoken, vocabulary
+from sotaque.micro import cepstrum, speech, spoken, vocabulary
 from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.settings import Micro
 from sotaque.micro.voices import BASE, TARGETS, Voice
 
 RATE_HZ = speech.RATE_HZ
 LONGEST_S = 8.0
+CLIPS_A_VOICE = 8  # of the base's voices, through the codec
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,36 @@ def recogniser_figures(checks: Checks) -> dict:
 
 def codec_figures(checks: Checks) -> dict:
     """Round trips of the targets' and the base's voices: WER, likeness to the own voice, opinion."""
-    figures, centroids, decoded = {}, {}, []
+    figures, centroids, decoded, recorded = {}, {}, [], []
     for accent, voice in TARGETS.items():
         clips = target_clips(accent, "test", checks.settings.clips)
         trips = checks.through_codec(clips)
         figures[f"wer_{accent}"] = checks.wer(trips)
         figures[f"mos_{accent}"], figures[f"mos_{accent}_recorded"] = checks.mos(trips), checks.mos(clips)
         centroids[voice.speaker] = np.mean([checks.voice_of(clip) for clip in clips], axis=0)
-        decoded += trips
+        recorded, decoded = [*recorded, *clips], [*decoded, *trips]
     for voice in BASE:
-        clips = [Said(voice, t, speech.render(voice, t)) for v, t in base_texts(8 * 10, 2) if v == voice]
+        texts = base_texts(CLIPS_A_VOICE * len(BASE), 2)
+        clips = [Said(voice, t, speech.render(voice, t)) for v, t in texts if v == voice]
         centroids[voice.speaker] = np.mean([checks.voice_of(clip) for clip in clips], axis=0)
-        decoded += checks.through_codec(clips)
-    return figures | _likeness(checks, decoded, centroids)
+        recorded, decoded = [*recorded, *clips], [*decoded, *checks.through_codec(clips)]
+    return figures | _likeness(checks, decoded, centroids) | _second_opinion(recorded, decoded)
+
+
+def _second_opinion(recorded: list[Said], decoded: list[Said]) -> dict:
+    """The share of decoded clips, and of voices, that their cepstra, too, put nearest to themselves."""
+    voices: dict[str, list[np.ndarray]] = {}
+    for clip in recorded:
+        voices.setdefault(clip.voice.speaker, []).append(cepstrum.statistics(clip.samples, RATE_HZ))
+    trips: dict[str, list[np.ndarray]] = {}
+    for clip in decoded:
+        trips.setdefault(clip.voice.speaker, []).append(cepstrum.statistics(clip.samples, RATE_HZ))
+    hits = [cepstrum.nearest(one, voices) == name for name, clips in trips.items() for one in clips]
+    whole = [cepstrum.nearest(np.mean(clips, axis=0), voices) == name for name, clips in trips.items()]
+    return {
+        "clips_nearest_own_voice_by_cepstrum": float(np.mean(hits)),
+        "voices_nearest_own_by_cepstrum": float(np.mean(whole)),
+    }
 
 
 def _likeness(checks: Checks, decoded: list[Said], centroids: dict[str, np.ndarray]) -> dict:

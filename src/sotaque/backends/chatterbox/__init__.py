@@ -49,6 +49,7 @@ class Backend:
     frame_rate_hz = float(layout.FRAME_RATE_HZ)
     generation = ChatterboxGeneration
     packs = False
+    hears_apart = False
     wants_reference = True
     shortest_reference_s = voice.SHORTEST_S
 

@@ -45,6 +45,7 @@ class Example:
 class Backend:
     generation = CsmGeneration
     packs = False
+    hears_apart = False
     wants_reference = True
     shortest_reference_s = 1.0
 

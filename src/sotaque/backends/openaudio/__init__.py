@@ -48,6 +48,7 @@ class Example:
 class Backend:
     generation = OpenAudioGeneration
     packs = True
+    hears_apart = False
     wants_reference = True
     shortest_reference_s = 1.0
 

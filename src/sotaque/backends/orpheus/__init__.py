@@ -45,6 +45,7 @@ class Backend:
     codes_per_frame = SLOTS
     generation = OrpheusGeneration
     packs = True
+    hears_apart = True
     wants_reference = False
     shortest_reference_s = 0.0
 
@@ -75,12 +76,15 @@ class Backend:
         text = FAMILIES["orpheus"].text_form(prompt.language).apply(prompt.text, prompt.language)
         return self.tokenizer.text_ids(f"{prompt.speaker}: {text}")
 
-    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
+    def example(
+        self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool, heard: np.ndarray | None = None
+    ) -> Example:
         """Prompt, audio, speech end and AI end; without the mask the prompt is learnt too."""
         text_ids = self._text_ids(prompt)
         ids = self.layout.sequence(text_ids, codes)
         masked = len(self.layout.prompt(text_ids)) if mask_prompt else 0
-        return Example(tuple(ids), (IGNORED,) * masked + tuple(ids[masked:]))
+        read = ids if heard is None else self.layout.sequence(text_ids, heard)
+        return Example(tuple(read), (IGNORED,) * masked + tuple(ids[masked:]))
 
     def collate(self, examples: Sequence[Example], packed: bool = False) -> dict[str, torch.Tensor]:
         """A row for each example, padded on the right to a multiple of 8; or all in one row.
