@@ -9,7 +9,7 @@ COEFFICIENTS = 20
 
 
 def statistics(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mean and standard deviation of mel cepstral coefficients 1 to 20: (T,) to (40,). Loudness is left out."""
+    """Mean and deviation of mel cepstral coefficients 1 to 20, (T,) to (40,). Loudness is left out."""
     import librosa
 
     found = librosa.feature.mfcc(y=samples, sr=rate_hz, n_mfcc=COEFFICIENTS + 1, n_mels=80)[1:]
