@@ -11,7 +11,7 @@ from sotaque.data.sentences import demonstration, is_reserved, novel_words
 from sotaque.data.words import bare
 from sotaque.errors import SettingsError
 from sotaque.micro import base, codebooks, pool, progress, settings, speech, spoken, vocabulary
-from sotaque.micro.asr import batches, network, spelling
+from sotaque.micro.asr import batches, network, spelling, training
 from sotaque.micro.muon import orthogonalize
 from sotaque.micro.voices import BASE, HEARD_ACCENTS, HEARD_VARIANTS, TARGETS
 
@@ -232,3 +232,17 @@ def test_disturbed_clips_stay_finite():
         samples = batches.disturb(np.sin(np.arange(24_000) / 20).astype(np.float32), rng)
         assert np.isfinite(samples).all()
         assert samples.dtype == np.float32
+
+
+def test_a_shipped_recogniser_is_trained_further_from_what_it_was(tmp_path):
+    torch.manual_seed(0)
+    given = vars(ModelDimensions(80, 1500, 32, 2, 1, 51865, 448, 32, 2, 1))
+    alphabet = spelling.Alphabet()
+    wanted = dataclasses.replace(settings.read().section("asr", training.AsrSettings), dims=given)
+    first, second = (network.Trainee(ModelDimensions(**given), alphabet) for _ in range(2))
+    training.export(first, wanted, tmp_path / "micro.pt")
+    training.restore(second, alphabet, tmp_path / "micro.pt")
+    kept = second.whisper.state_dict()
+    for name, value in first.whisper.state_dict().items():
+        coarse = torch.float8_e4m3fn if "token_embedding" in name else torch.float16
+        assert torch.equal(kept[name], value.to(coarse).float()), name

@@ -17,9 +17,13 @@ from sotaque.micro.pool import Pool
 
 @dataclass(frozen=True)
 class AsrSettings:
-    """dims: whisper's ModelDimensions; sampled_padding: positions that stand for the padding to 30 s."""
+    """dims: whisper's ModelDimensions; sampled_padding: positions that stand for the padding to 30 s.
+
+    start: a shipped checkpoint, which is trained further; none: from nothing.
+    """
 
     dims: dict
+    start: str | None
     steps: int
     batch: int
     lr: float
@@ -55,7 +59,9 @@ def train(pools: list[Pool], settings: AsrSettings, folder: Path) -> Trainee:
     trainee = Trainee(ModelDimensions(**settings.dims), alphabet).to(place)
     optimizers = _optimizers(trainee, settings)
     state, start = progress.load(folder / "asr.pt"), 0
-    if state:
+    if settings.start and not state:
+        restore(trainee, alphabet, Path(settings.start))
+    elif state:
         trainee.load_state_dict(state["model"])
         start = state["step"]
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -97,6 +103,16 @@ def _optimizers(trainee: Trainee, settings: AsrSettings) -> list[torch.optim.Opt
     rest = [p for p in trainee.parameters() if id(p) not in chosen]
     muon = torch.optim.Muon(matrices, lr=settings.muon_lr, weight_decay=0.01)
     return [muon, torch.optim.AdamW(rest, lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+def restore(trainee: Trainee, alphabet: Alphabet, path: Path) -> None:
+    """What `export` wrote, in all but the head of CTC, which is not shipped."""
+    state = progress.load(path)["model_state_dict"]
+    rows = state.pop("decoder.token_embedding.weight").float()[alphabet.ids]
+    shipped = {name: value.float() for name, value in state.items()} | {
+        "decoder.token_embedding.weight": rows
+    }
+    trainee.whisper.load_state_dict(shipped)
 
 
 def export(trainee: Trainee, settings: AsrSettings, path: Path) -> None:
