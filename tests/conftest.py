@@ -33,6 +33,14 @@ def network(backend):
     return backend.load_network()
 
 
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory):
+    """A working folder in which four tiny families went the whole chain and were compared."""
+    import compare_tiny
+
+    return compare_tiny.made(tmp_path_factory.mktemp("compared"))
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """An empty working folder with params.yaml and the models' files, and the current directory."""

@@ -31,7 +31,7 @@ FRAMES = (3, 7, 5)
 class Family:
     """make(folder): a base folder as `fetch` leaves it. greedy, lively: generation without and with chance.
 
-    spec: the model's file of the tiny stand-in, for the whole chain; empty where another test goes it.
+    spec: the model's file of the tiny stand-in, for the whole chain; empty where `make demo` goes it.
     main(codes): those of codes (F, K) that the main stream says, (N,). ranked(backend, rows): the codes that
     the main stream's logits (N, V) rank first, (N,).
     """
@@ -53,7 +53,7 @@ def shipped(folder: Path) -> Path:
     return folder
 
 
-def _orpheus(make: Callable[[Path], Path]) -> Family:
+def _orpheus(make: Callable[[Path], Path], spec: str = "") -> Family:
     def ranked(backend, rows):
         slots = [backend.layout.slot_ids(i % backend.codes_per_frame) for i in range(len(rows))]
         return [int(row[start:end].argmax()) for row, (start, end) in zip(rows, slots, strict=True)]
@@ -66,11 +66,12 @@ def _orpheus(make: Callable[[Path], Path]) -> Family:
         lively={"temperature": 0.9, "top_p": 0.95, "repetition_penalty": 1.1},
         main=lambda codes: codes.reshape(-1),
         ranked=ranked,
+        spec=spec,
     )
 
 
 FAMILIES = {
-    "orpheus-real": _orpheus(tiny.base),
+    "orpheus-real": _orpheus(tiny.real, tiny.SPEC),
     "orpheus-micro": _orpheus(shipped),
     "chatterbox": Family(
         "chatterbox",

@@ -22,7 +22,7 @@ from sotaque import audio, backends, files
 from sotaque.backends import upstream
 from sotaque.backends.chatterbox import generate, layout, network
 from sotaque.backends.chatterbox.tokenizer import Tokenizer
-from sotaque.backends.families import ChatterboxGeneration
+from sotaque.backends.families import ChatterboxGeneration, ChatterboxLearning
 from sotaque.backends.protocol import IGNORED, Prompt, Reference
 from sotaque.errors import InputError, ModelError
 from sotaque.settings import Lora
@@ -267,10 +267,11 @@ def test_each_step_has_a_graph_of_its_own(backend, prompts):
 def test_a_share_of_the_texts_is_dropped_in_training_alone(backend, prompts, monkeypatch):
     t3 = backend.load_network()
     torch.manual_seed(0)
-    assert network.without_text(t3, 1000) == [False] * 1000
+    usual = backend.learning.text_drop
+    assert network.without_text(t3, 1000, usual) == [False] * 1000
     t3.training = True
-    assert 0.1 <= np.mean(network.without_text(t3, 1000)) <= 0.2
-    monkeypatch.setattr(network, "TEXT_DROP", 1.0)
+    assert 0.1 <= np.mean(network.without_text(t3, 1000, usual)) <= 0.2
+    monkeypatch.setattr(backend, "learning", ChatterboxLearning(text_drop=1.0))
     batch = backend.collate([example(backend, prompts[1], 2)])
     with torch.inference_mode():
         inputs = network.embedded(t3, batch, 0, drop_text=True)

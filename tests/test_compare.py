@@ -1,103 +1,49 @@
-"""Two tiny families that hear at different rates go the whole chain on one corpus, and stand side by side."""
+"""Four tiny families that hear at different rates stand side by side after the whole chain on one corpus."""
 
 import dataclasses
-import json
 import math
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from safetensors import safe_open
 
-import families
+import compare_tiny
 import pages
-import spoken
 from conftest import ROOT
 from sotaque import __main__ as command_line
-from sotaque import audio, files, jobs, manifest, settings, times, yaml_file
-from sotaque.data import tokenize
+from sotaque import audio, files, jobs, manifest, settings, times
 from sotaque.errors import InputError
 from sotaque.evaluation.comparison import alike, chains, entry
 from sotaque.evaluation.page import words
 from sotaque.stages import SYSTEMS
 
-MODELS = ("csm", "openaudio")
+MODELS = tuple(compare_tiny.MODELS)
+FIRST, OTHER = MODELS[0], MODELS[-1]  # data/ is as the last one wants it
 BUFFERS = ("embed_sum", "cluster_usage", "initialized")  # of Mimi's codebooks: no parameters
 PAGE, TABLE = Path("results/compare.html"), Path("results/compare.json")
-PARTS = ("train", "train", "train", "train", "val", "test")
-PARAMS = """
-model: csm
-seed: 7
-lr: 1e-2
-epochs: 1
-shards: 1
-lora: {rank: 4, alpha: 8}
-ingest: {corpus: mine}
-train: {batch_clips: 2, precision: float32}
-select: {clips: 1}
-evaluate: {speed_clips: 1, bootstrap_samples: 100}
-compare: {models: [csm, openaudio], clips: 1}
-tracking: {enabled: false}
-"""
-
-
-def speak_corpus(folder: Path) -> None:
-    """Six clips of one voice as LJSpeech, each in the part that its listing says."""
-    lines = ["id|raw|normalised|speaker|part"]
-    for number, part in enumerate(PARTS):
-        text = f"{spoken.TEXTS[number % 4]} {spoken.TEXTS[number // 4]}"
-        audio.write(folder / f"wavs/c{number}.wav", spoken.wave(text, spoken.VOICES["iara"]), spoken.RATE_HZ)
-        lines.append(f"c{number}|{text}|{text}|iara|{part}")
-    files.write_text(folder / "metadata.csv", "\n".join(lines) + "\n")
-
-
-def put_model(model: str) -> None:
-    """A tiny checkpoint on this machine, and the model's file that names its folders."""
-    family, folder = families.FAMILIES[model], Path("parts") / model
-    folder.mkdir(parents=True)
-    family.make(folder.resolve())
-    (folder / "asr").symlink_to(Path("parts/asr").resolve())
-    values = yaml_file.parse(family.spec, model)
-    values |= {part: {"folder": (folder / part).as_posix()} for part in ("network", "codec", "asr")}
-    files.write_text(Path(f"workflow/models/{model}.yaml"), json.dumps(values))
+LARGE = 100_000  # bytes: nobody spoils so large a file
 
 
 def chosen(**changes) -> settings.Settings:
     return dataclasses.replace(settings.read(Path("params.yaml")), **changes)
 
 
-def make(model: str) -> None:
-    """What the Snakefile runs for one model, in its order, in this process."""
-    tokenize.codec_sha256.cache_clear()
-    how = chosen(model=model)
-    for job in jobs.of(how):
-        if job.stage.word not in ("corpus", "survey"):
-            command_line.run(job, how)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The working folder in which both chains and the comparison have been made."""
-    patch = pytest.MonkeyPatch()
-    folder = tmp_path_factory.mktemp("compared")
-    patch.chdir(folder)
-    files.write_text(Path("params.yaml"), PARAMS)
-    speak_corpus(Path("data/raw/mine"))
-    spoken.whisper(Path("parts/asr"))
-    for model in MODELS:
-        put_model(model)
-    for model in MODELS:
-        make(model)
-    assert command_line.main(["compare"]) == 0
-    yield folder
-    patch.undo()
+@pytest.fixture
+def made(compared, monkeypatch):
+    monkeypatch.chdir(compared)
 
 
 @pytest.fixture
-def world(made, tmp_path, monkeypatch):
+def world(compared, tmp_path, monkeypatch):
     """A copy of it, to be spoilt."""
-    shutil.copytree(made, tmp_path / "world", symlinks=True)
+    shutil.copytree(compared, tmp_path / "world", symlinks=True, copy_function=light_copy)
     monkeypatch.chdir(tmp_path / "world")
+
+
+def light_copy(source, target):
+    os.link(source, target) if os.path.getsize(source) > LARGE else shutil.copy2(source, target)
 
 
 def refused(capsys, *arguments: str) -> str:
@@ -119,7 +65,7 @@ def test_the_table_holds_the_figures_of_each_report(made):
         assert row["training_s"] > 0
         assert row["systems"]["tuned"]["rtf"] > 0
         assert set(row["text"]) == {"pt"}
-    assert {part: v["clips"] for part, v in value["splits"].items()} == {"train": 4, "val": 1, "test": 1}
+    assert {part: v["clips"] for part, v in value["splits"].items()} == {"train": 3, "val": 1, "test": 2}
 
 
 def test_the_parameters_are_those_in_the_merged_file(made):
@@ -133,10 +79,11 @@ def test_the_parameters_are_those_in_the_merged_file(made):
 
 def test_splits_at_two_rates_are_the_same_splits(made):
     """The WAVs of the test clips differ in their rate, and the clips are alike."""
-    rates = {m: audio.read(Path(f"results/{m}/wav/reference/c5.wav"))[1] for m in MODELS}
-    assert rates == {"csm": 24_000, "openaudio": 44_100}
-    first, second = (files.read_json(Path(f"results/{m}/metrics.json"))["splits"] for m in MODELS)
-    assert first == second
+    [clip, _] = manifest.read(Path("data/splits/test.jsonl"))
+    rates = {m: audio.read(Path(f"results/{m}/wav/reference/{clip.id}.wav"))[1] for m in MODELS}
+    assert rates == dict.fromkeys(MODELS, 24_000) | {"openaudio": 44_100}
+    first, *others = (files.read_json(Path(f"results/{m}/metrics.json"))["splits"] for m in MODELS)
+    assert all(other == first for other in others)
 
 
 def test_the_page_shows_every_model_and_plays_its_sound(made):
@@ -145,7 +92,7 @@ def test_the_page_shows_every_model_and_plays_its_sound(made):
     reader = pages.Reader(page)
     said = reader.words()
     rows = [row["class"].removeprefix("system-") for row in reader.of("tr") if "class" in row]
-    assert rows == [*SYSTEMS, *SYSTEMS]
+    assert rows == [*SYSTEMS] * len(MODELS)
     for model in MODELS:
         row = files.read_json(TABLE)["models"][model]
         assert words.parameters(row["parameters"]) in said
@@ -155,7 +102,7 @@ def test_the_page_shows_every_model_and_plays_its_sound(made):
     assert [cell["data-system"] for cell in reader.of("td") if "data-system" in cell] == columns
     [clip] = [c for c in manifest.read(Path("data/splits/test.jsonl")) if c.text in said]
     players = [player["src"] for player in reader.of("audio")]
-    sources = [f"csm/wav/reference/{clip.id}.wav", *(f"{m}/wav/tuned/{clip.id}.wav" for m in MODELS)]
+    sources = [f"{FIRST}/wav/reference/{clip.id}.wav", *(f"{m}/wav/tuned/{clip.id}.wav" for m in MODELS)]
     for player, source in zip(players, sources, strict=True):
         samples, rate_hz = audio.read(Path("results") / source)
         assert pages.samples_of(player)[1] == rate_hz
@@ -197,35 +144,41 @@ def test_every_model_without_a_report_is_named_with_the_command(world, capsys):
 def test_other_splits_are_refused_with_the_difference(world, capsys):
     """One test text is corrected, and the second model's report made again."""
     path = Path("data/splits/test.jsonl")
+    [changed, _] = manifest.read(path)
     rows = [
-        dataclasses.replace(u, text=f"{u.text} Sim." if u.id == "c5" else u.text) for u in manifest.read(path)
+        dataclasses.replace(u, text=f"{u.text} Sim." if u.id == changed.id else u.text)
+        for u in manifest.read(path)
     ]
     manifest.write(path, rows)
-    how = chosen(model="openaudio")
+    how = chosen(model=OTHER)
     job = next(job for job in jobs.of(how) if job.name == "report")
-    Path("results/openaudio/metrics.json").unlink()
+    Path(f"results/{OTHER}/metrics.json").unlink()
     command_line.run(job, how)
     said = refused(capsys)
-    assert "openaudio cannot stand beside csm: test: 1 clips (" in said
+    assert f"{OTHER} cannot stand beside {FIRST}: test: 2 clips (" in said
     assert "train:" not in said
 
 
 def test_clips_that_one_model_alone_was_heard_on_are_named(made):
-    first, second = entry.read(chosen(), MODELS)
+    first, second = entry.read(chosen(), (FIRST, OTHER))
     splits = first.metrics["splits"] | {"test": {"clips": 0, "sha256": "0" * 64}}
     wer = second.results["tuned"]["wer"] | {"rows": []}
     results = second.results | {"tuned": second.results["tuned"] | {"wer": wer}}
     other = dataclasses.replace(second, metrics=second.metrics | {"splits": splits}, results=results)
-    with pytest.raises(InputError, match=r"test: 1 clips .* of csm, 0 clips .* test clips of csm alone: c5"):
+    with pytest.raises(
+        InputError, match=rf"test: 2 clips .* of {FIRST}, 0 clips .* test clips of {FIRST} alone: \w+"
+    ):
         alike.check([first, other])
 
 
 def test_models_that_were_not_heard_by_the_same_asr_are_refused(made):
-    first, second = entry.read(chosen(), MODELS)
+    first, second = entry.read(chosen(), (FIRST, OTHER))
     other = dataclasses.replace(
         second, measured_with=second.measured_with | {"the ASR": {"base/asr/large-v3.pt": "f" * 64}}
     )
-    with pytest.raises(InputError, match=r"the ASR differs .*tiny.pt.* of csm, .*large-v3.pt.* of openaudio"):
+    with pytest.raises(
+        InputError, match=rf"the ASR differs .*micro.pt.* of {FIRST}, .*large-v3.pt.* of {OTHER}"
+    ):
         alike.check([first, other])
 
 
@@ -248,10 +201,10 @@ def test_results_that_were_made_again_since_the_report_are_found(world, capsys):
 ])  # fmt: skip
 def test_models_that_cannot_be_named_so(world, capsys, models, said):
     path = Path("params.yaml")
-    path.write_text(path.read_text().replace("models: [csm, openaudio]", f"models: {models}"))
+    path.write_text(path.read_text().replace(f"models: [{', '.join(MODELS)}]", f"models: {models}"))
     found = refused(capsys)
     assert f"compare.models {said}" in found
-    assert "csm, openaudio" in found
+    assert ", ".join(sorted(MODELS)) in found
 
 
 def test_the_target_of_the_snakefile_is_asked_for_by_name_alone():

@@ -20,7 +20,7 @@ from families import CPU
 from sotaque import yaml_file
 from sotaque.backends.csm import Backend, codec, generate, layout
 from sotaque.backends.csm import network as csm
-from sotaque.backends.families import CsmGeneration
+from sotaque.backends.families import CsmGeneration, CsmLearning
 from sotaque.backends.protocol import IGNORED, Prompt, Reference
 from sotaque.errors import InputError, ModelError
 from sotaque.settings import Lora
@@ -93,6 +93,70 @@ def test_cached_codes_give_the_loss_of_the_audio_path(backend, network):
     assert cached.loss.item() == heard.loss.item()
     assert count == 14 + 1 + 7 + 1
     assert (total / count).item() == pytest.approx(heard.loss.item(), rel=1e-6)
+
+
+def test_amortised_it_is_the_loss_of_upstreams_labels(backend, network, monkeypatch):
+    """The frames that the depth decoder leaves out are -101 to upstream, which hears the waves."""
+    monkeypatch.setattr(backend, "learning", CsmLearning(depth_share=0.4))
+    _, said = waves()
+    batch = backend.collate([backend.example(prompt(backend), backend.encode([said])[0], mask_prompt=False)])
+    learnt = batch["labels"][:, :, 0] != IGNORED
+    frames = batch["labels"][learnt]
+    torch.manual_seed(5)
+    counts = csm.depth_counts(frames, torch.zeros(len(frames), dtype=torch.int64), 0.4)
+    assert int((counts == 0).sum()) == 12  # of 21 frames; the two that end a turn are always learnt
+    left_out = learnt.nonzero()[counts == 0]
+    inputs, labels = upstream(), batch["labels"].clone()
+    inputs["labels"][left_out[:, 0], left_out[:, 1]] = -101
+    labels[left_out[:, 0], left_out[:, 1], 1:] = IGNORED
+    with torch.inference_mode():
+        heard = network.train()(**inputs)
+        cached = network(inputs_embeds=csm.embedded(network, batch), labels=labels)
+        torch.manual_seed(5)
+        total, count = backend.loss(network, batch)
+        whole, _ = backend.loss(network.eval(), batch)
+    assert cached.loss.item() == heard.loss.item()
+    assert (total / count).item() == pytest.approx(heard.loss.item(), rel=1e-6)
+    assert whole.item() != pytest.approx(total.item(), rel=1e-3)  # what is validated is never amortised
+
+
+def test_an_utterance_weighs_the_same_whatever_stands_beside_it():
+    """Ten frames and an end: seven left out, four count 11/4; three and an end: two left out, two count 2."""
+    frames, rows = torch.ones(15, 2), torch.tensor([0] * 11 + [1] * 4)
+    frames[[10, 14]] = 0
+    draws = [csm.depth_counts(frames, rows, 0.25) for _ in range(20)]
+    for counts in draws:
+        assert sorted(counts[:11].tolist()) == [0.0] * 7 + [2.75] * 4
+        assert sorted(counts[11:].tolist()) == [0.0] * 2 + [2.0] * 2
+        assert (counts[[10, 14]] > 0).all()
+    assert len({tuple(counts.tolist()) for counts in draws}) > 1
+    assert csm.depth_counts(frames, rows, 1.0).tolist() == [1.0] * 15
+    assert csm.depth_counts(frames, rows, 0.0).nonzero()[:, 0].tolist() == [10, 14]
+
+
+def test_a_frame_that_is_left_out_teaches_the_depth_decoder_nothing(backend, network, monkeypatch):
+    """With none but the end, another code in a later book of a frame changes the backbone's input alone."""
+    monkeypatch.setattr(backend, "learning", CsmLearning(depth_share=0.0))
+    codes = backend.encode([waves()[1]])[0]
+    batch = backend.collate([backend.example(prompt(backend), codes, True)])
+    losses = []
+    for _ in range(2):
+        with torch.inference_mode():
+            losses.append(backend.loss(network.train(), batch)[0].item())
+        batch["labels"][0, -2, 1:] += 1
+    assert losses[0] == losses[1]
+    with torch.inference_mode():
+        assert backend.loss(network.eval(), batch)[0].item() != pytest.approx(losses[0], rel=1e-3)
+
+
+def test_what_has_no_position_is_refused(backend, network):
+    """CSM-1B has 2,048: for the prompt, and for as many frames as may come."""
+    one = dataclasses.replace(prompt(backend), text="bom dia " * 5)
+    told = r"'bom dia .*' and its reference take \d+ positions .* 2000 more, .* 2048; lower max_s"
+    with pytest.raises(InputError, match=told):
+        backend.generate(network, [one], CsmGeneration(max_s=160.0), [0])
+    with pytest.raises(InputError, match=r"2\d+ positions, and the network has 2048"):
+        backend.example(one, np.ones((2020, tiny_csm.CODEBOOKS), np.int16), True)
 
 
 def test_the_frames_and_their_end_are_learnt_and_nothing_else(backend):

@@ -113,9 +113,32 @@ def test_generation_is_that_of_the_backends_family(parts, backend, generation, k
     assert model_spec.read("mine").generation == kind
 
 
+@pytest.mark.parametrize("model", ["chatterbox-es-latam", "chatterbox-pt-br"])
+def test_a_shipped_file_whose_folder_nobody_named_stops_the_first_look(workplace, model):
+    Path("params.yaml").write_text(f"model: {model}\n")
+    with pytest.raises(SettingsError, match=r"network.folder is FOLDER and codec.folder is FOLDER"):
+        model_spec.of(settings.read(Path("params.yaml")))
+
+
+@pytest.mark.parametrize(("backend", "allowed"), [
+    ("orpheus", True), ("chatterbox", True), ("csm", False), ("openaudio", False),
+])  # fmt: skip
+def test_frames_are_dropped_only_where_no_reference_is_made_of_them(parts, backend, allowed):
+    """Training would hear references without their repeated frames, and speaking whole ones."""
+    rewrite("backend: orpheus", f"backend: {backend}")
+    Path("params.yaml").write_text("model: mine\ntokenize: {drop_repeated_frames: true}\n")
+    found = settings.read(Path("params.yaml"))
+    if allowed:
+        assert model_spec.of(found).backend == backend
+        return
+    with pytest.raises(SettingsError, match=rf"drop_repeated_frames is true, but {backend}, the .*mine"):
+        model_spec.of(found)
+
+
 def test_every_model_that_is_shipped_can_be_read_when_it_is_pinned(workplace):
     for path in sorted(Path("workflow/models").glob("*.yaml")):
-        path.write_text(path.read_text().replace("revision: REVISION", f"revision: '{40 * '0'}'"))
+        text = path.read_text().replace("revision: REVISION", f"revision: '{40 * '0'}'")
+        path.write_text(text.replace("folder: FOLDER", "folder: mine"))
         spec = model_spec.read(path.stem)
         assert spec.backend in FAMILIES
         assert spec.about
@@ -149,6 +172,9 @@ def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
     ("{folder: parts/codec}", "{}", "codec must name exactly one of folder, hub, whisper"),
     ("{folder: parts/codec}", "{hub: b/c}", "without a revision"),
     ("{folder: parts/codec}", "{hub: b/c, revision: main}", "40 hexadecimal digits"),
+    ("{folder: parts/codec}", "{folder: FOLDER}", "codec.folder is FOLDER, which stands for a folder"),
+    ("backend: orpheus", "backend: csm\nlearning: {depth_share: 2}", "learning.depth_share is 2.0, allowed:"),
+    ("backend: orpheus", "backend: orpheus\nlearning: {depth_share: 1}", "unknown key learning.depth_share"),
     ("backend: orpheus", "backend: parrot", "backend is 'parrot', allowed: orpheus"),
     ("lora_targets: [q_proj]", "lora_target: [q_proj]", "unknown key lora_target.*did you mean lora_targets"),
     ("sample_rate_hz: 24000", "", "sample_rate_hz is missing"),

@@ -77,12 +77,21 @@ def tokenizer(ids: Ids = REAL) -> Tokenizer:
     return made
 
 
-def codec(folder: Path, codebook_size: int = 4096, seed: int = 0) -> None:
-    """A SNAC of 128 samples a frame, with the decoder's noise on."""
+def real(folder: Path, seed: int = 0) -> Path:
+    """A base folder with the real vocabulary, and a codec of the real 2,048 samples a frame."""
+    network(folder / "network", REAL, seed=seed)
+    codec(folder / "codec", REAL.codebook_size, seed, rates=(2, 4, 8, 8))
+    return folder
+
+
+def codec(
+    folder: Path, codebook_size: int = 4096, seed: int = 0, rates: tuple[int, ...] = (2, 2, 2, 4)
+) -> None:
+    """A SNAC of 128 samples a frame unless other rates are given, with the decoder's noise on."""
     torch.manual_seed(seed)
     config = {
-        "sampling_rate": RATE_HZ, "encoder_dim": 4, "encoder_rates": [2, 2, 2, 4], "decoder_dim": 16,
-        "decoder_rates": [4, 2, 2, 2], "attn_window_size": None, "codebook_size": codebook_size,
+        "sampling_rate": RATE_HZ, "encoder_dim": 4, "encoder_rates": list(rates), "decoder_dim": 16,
+        "decoder_rates": list(rates[::-1]), "attn_window_size": None, "codebook_size": codebook_size,
         "codebook_dim": 8, "vq_strides": [4, 2, 1], "noise": True, "depthwise": True,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ network: {{folder: unused}}
 codec: {{folder: unused}}
 asr: {{folder: unused}}
 lora_targets: '{TARGETS}'
+learning: {{depth_share: 0.5}}
 generation: {{temperature: 0.9, top_k: 50, max_s: 0.6}}
 """
 

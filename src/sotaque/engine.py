@@ -27,7 +27,7 @@ def start(path: Path, given: dict[str, Any], is_main: bool) -> tuple[Settings, P
     try:
         params = effective(path, given) if is_main else EFFECTIVE if given else path
         found = settings.read(params, f"{path}{' with --config' if given else ''}")
-        model_spec.read(found.model)
+        model_spec.of(found)
         if is_main:
             stamps.freshen(found)
         return found, params

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sotaque import settings, yaml_file
+from sotaque import settings as settings_module
+from sotaque import yaml_file
 from sotaque.backends.families import FAMILIES
 from sotaque.errors import SettingsError
+from sotaque.settings import Settings
+
+OWN = ("generation", "learning")  # sections that each family has in its own way
+PLACEHOLDER = "FOLDER"  # what the shipped files say where a folder is to be named
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class ModelSpec:
     """about: one sentence for the report: what this model is and what may be expected of it.
 
     lora_targets: names of modules, or one regular expression over their whole paths, as peft takes them.
-    generation: the dataclass of the backend's family.
+    generation, learning: the dataclasses of the backend's family.
     """
 
     backend: str
@@ -45,23 +50,31 @@ class ModelSpec:
     asr: Source
     lora_targets: tuple[str, ...] | str
     generation: Any = None
+    learning: Any = None
 
 
 def path_of(model: str) -> Path:
-    return settings.MODELS / f"{model}.yaml"
+    return settings_module.MODELS / f"{model}.yaml"
 
 
 def read(model: str) -> ModelSpec:
     """Read workflow/models/<model>.yaml; raises SettingsError naming the key at fault."""
     path = path_of(model)
     spec = _build(yaml_file.read(path), path)
-    faults = []
+    faults, unnamed = [], []
     for part in ("network", "codec", "asr"):
         source = getattr(spec, part)
         if sum(x is not None for x in (source.folder, source.hub, source.whisper)) != 1:
             raise SettingsError(f"{path}: {part} must name exactly one of folder, hub, whisper")
         if source.hub and not re.fullmatch("[0-9a-f]{40}", source.revision or ""):
             faults.append(f"{part}.hub is {source.hub!r} at revision {source.revision!r}")
+        if source.folder == PLACEHOLDER:
+            unnamed.append(f"{part}.folder is {PLACEHOLDER}")
+    if unnamed:
+        raise SettingsError(
+            f"{path}: {' and '.join(unnamed)}, which stands for a folder of yours: bring the files there as "
+            f"the head of {path} says, and write its path instead"
+        )
     if faults:
         raise SettingsError(
             f"{path}: {' and '.join(faults)}, that is, without a revision pinned to a commit: expected 40 "
@@ -71,10 +84,22 @@ def read(model: str) -> ModelSpec:
     return spec
 
 
+def of(settings: Settings) -> ModelSpec:
+    """The file of `settings.model`; raises SettingsError too for parameters that its family cannot have."""
+    spec, path = read(settings.model), path_of(settings.model)
+    if settings.tokenize.drop_repeated_frames and FAMILIES[spec.backend].reads_codes:
+        raise SettingsError(
+            f"params.yaml: tokenize.drop_repeated_frames is true, but {spec.backend}, the backend of {path}, "
+            "reads a reference's frames too: it would learn after shortened ones and speak after whole ones; "
+            "set it to false"
+        )
+    return spec
+
+
 def _build(values: Any, path: Path) -> ModelSpec:
-    """`generation` is checked against the dataclass of the backend that the same file names."""
-    plain = {k: v for k, v in values.items() if k != "generation"} if isinstance(values, dict) else values
-    spec = settings.build(ModelSpec, plain, str(path))
+    """`generation` and `learning` are checked against the dataclasses of the backend that the file names."""
+    plain = {k: v for k, v in values.items() if k not in OWN} if isinstance(values, dict) else values
+    spec = settings_module.build(ModelSpec, plain, str(path))
     if spec.backend not in FAMILIES:
         raise SettingsError(f"{path}: backend is {spec.backend!r}, allowed: {', '.join(FAMILIES)}")
     try:
@@ -84,6 +109,6 @@ def _build(values: Any, path: Path) -> ModelSpec:
             f"{path}: lora_targets is {spec.lora_targets!r}, expected a list of module names or a regular "
             f"expression, and this is none: {error}"
         ) from None
-    kind = FAMILIES[spec.backend].generation
-    chosen = settings.build(kind, values.get("generation") or {}, str(path), "generation")
-    return dataclasses.replace(spec, generation=chosen)
+    kinds = {key: getattr(FAMILIES[spec.backend], key) for key in OWN}
+    chosen = {k: settings_module.build(kinds[k], values.get(k) or {}, str(path), k) for k in OWN}
+    return dataclasses.replace(spec, **chosen)

@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sotaque.backends.families import FAMILIES
+from sotaque.backends.families import FAMILIES, Learning
 from sotaque.errors import ModelError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sotaque.backends.protocol import Backend
 
 
-def load(name: str, base: Path, device: torch.device) -> Backend:
-    """The backend `name` over the folder that `fetch` made.
+def load(name: str, base: Path, device: torch.device, learning: Learning | None = None) -> Backend:
+    """The backend `name` over the folder that `fetch` made; learning: where it is to train, and how.
 
     Raises ModelError, with the command to type, when a package that the family needs is not installed.
     """
@@ -28,4 +28,7 @@ def load(name: str, base: Path, device: torch.device) -> Backend:
             f"backend {name} needs the Python package {', '.join(missing)}, which is not installed; "
             f"type: {family.install}"
         )
-    return importlib.import_module(f"sotaque.backends.{name}").Backend(base, device)
+    backend = importlib.import_module(f"sotaque.backends.{name}").Backend(base, device)
+    if learning is not None:
+        backend.learning = learning
+    return backend

@@ -51,6 +51,25 @@ class CsmGeneration:
     max_s: float = number(10.0, 0.1, 160.0)
 
 
+@dataclass(frozen=True)
+class Learning:
+    """What the training of a family can be told of its own; most have nothing."""
+
+
+@dataclass(frozen=True)
+class ChatterboxLearning(Learning):
+    """text_drop: the share of clips that lose their text, which keeps the guidance's branch in the model."""
+
+    text_drop: float = number(0.15, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class CsmLearning(Learning):
+    """depth_share: the share of frames whose codes after the first are learnt."""
+
+    depth_share: float = number(1.0, 0.0, 1.0)
+
+
 Generation = OrpheusGeneration | OpenAudioGeneration | ChatterboxGeneration | CsmGeneration
 
 
@@ -84,8 +103,10 @@ Files = tuple[tuple[str, ...], ...]
 class Family:
     """One model family.
 
-    network, codec: what `fetch` must find in each part; of the names in a group, any one. packages: what must
-    be importable; install: the command that makes it so. text: by language, "" for all others.
+    generation, learning: the dataclasses of the sections of a model's file. network, codec: what `fetch` must
+    find in each part; of the names in a group, any one. packages: what must be importable; install: the
+    command that makes it so. text: by language, "" for all others. reads_codes: a reference is read as its
+    codes, in training those of the corpus.
     """
 
     generation: type
@@ -94,6 +115,8 @@ class Family:
     packages: tuple[str, ...]
     install: str
     text: dict[str, TextForm]
+    learning: type = Learning
+    reads_codes: bool = False
 
     def text_form(self, language: str) -> TextForm:
         return self.text.get(language, self.text[""])
@@ -115,6 +138,8 @@ FAMILIES = {
         packages=("transformers",),
         install="make install",
         text={"": TextForm()},
+        learning=CsmLearning,
+        reads_codes=True,
     ),
     "chatterbox": Family(
         generation=ChatterboxGeneration,
@@ -128,6 +153,7 @@ FAMILIES = {
         packages=("chatterbox", "perth", "s3tokenizer", "conformer", "diffusers"),
         install="make backends",
         text={"": TextForm("NFKD", lower_case=True, prefix="[{language}]")},
+        learning=ChatterboxLearning,
     ),
     "openaudio": Family(
         generation=OpenAudioGeneration,
@@ -136,5 +162,6 @@ FAMILIES = {
         packages=("fish_speech", "dac", "audiotools"),
         install="make backends",
         text={"": TextForm()},
+        reads_codes=True,
     ),
 }

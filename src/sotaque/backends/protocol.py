@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sotaque.backends.families import Generation
+from sotaque.backends.families import Generation, Learning
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +65,9 @@ class Backend(Protocol):
     loaded when first used.
 
     sample_rate_hz: what `encode` hears; codec_rate_hz: what `decode` gives. generation: the family's
-    dataclass of settings. packs: `collate` can put many examples in one row. wants_reference: every prompt
-    must hold a reference, of shortest_reference_s or more. hears_apart: `example` takes `heard`.
+    dataclass of settings. learning: what its training is told. packs: `collate` can put many examples in one
+    row. wants_reference: every prompt must hold a reference, of shortest_reference_s or more. hears_apart:
+    `example` takes `heard`.
     """
 
     device: torch.device
@@ -76,6 +77,7 @@ class Backend(Protocol):
     codes_per_frame: int
     frame_rate_hz: float
     generation: type
+    learning: Learning
     packs: bool
     hears_apart: bool
     wants_reference: bool

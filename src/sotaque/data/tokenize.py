@@ -49,7 +49,7 @@ def run(settings: Settings, *, model: Path, wav: Path, base: Path, out: Path, sh
     """Write out.npy and out.jsonl; returns clips, rejected, frames and the share of frames dropped."""
     from sotaque import backends, device
 
-    backend = backends.load(model_spec.read(model.stem).backend, base, device.prepare(1))
+    backend = backends.load(model_spec.of(settings).backend, base, device.prepare(1))
     utterances = sorted(manifest.read(wav / "manifest.jsonl"), key=lambda u: u.id)
     read = functools.partial(_read, rate_hz=backend.sample_rate_hz)
     codes: dict[str, np.ndarray] = {}

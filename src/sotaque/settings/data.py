@@ -31,7 +31,7 @@ Layout = Literal[
 @dataclass(frozen=True)
 class Corpus:
     accent: Literal["pt-br", "es-mx", "en-gb"] = "pt-br"
-    train_clips: int = number(400, 8, 100_000)
+    train_clips: int = number(400, 4, 100_000)
     test_clips: int = number(40, 2, 10_000)
     novel_clips: int = number(20, 0, 10_000)
     wrong_texts: bool = False

@@ -20,7 +20,7 @@ TRAIN = Stage(
     "adapt the base model to the training clips",
     module="sotaque.training.train",
     params=("seed", "lr", "epochs", "shards", "lora", "train"),
-    spec=("backend", "lora_targets"),
+    spec=("backend", "lora_targets", "learning"),
     code=(
         *(
             f"training/{name}.py"

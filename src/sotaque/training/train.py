@@ -78,7 +78,7 @@ def _prepare(
     group: Group, settings: Settings, *, model: Path, splits: Path, tokens: Path, base: Path
 ) -> tuple[Trainer, Scratch]:
     spec = model_spec.read(model.stem)
-    backend = backends.load(spec.backend, base, device.prepare(settings.train.threads))
+    backend = backends.load(spec.backend, base, device.prepare(settings.train.threads), spec.learning)
     train, val = inputs.samples(settings, backend, splits, tokens, base)
     try:
         trainer = Trainer.build(settings, spec, backend, train, val, group)

@@ -20,7 +20,7 @@ from sotaque.backends import adapter, folders
 from sotaque.backends.chatterbox import codec, layout, voice
 from sotaque.backends.chatterbox import network as t3
 from sotaque.backends.chatterbox.tokenizer import Tokenizer
-from sotaque.backends.families import ChatterboxGeneration
+from sotaque.backends.families import ChatterboxGeneration, ChatterboxLearning
 from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
 from sotaque.errors import InputError
 
@@ -48,6 +48,7 @@ class Backend:
     n_codebooks = codes_per_frame = 1
     frame_rate_hz = float(layout.FRAME_RATE_HZ)
     generation = ChatterboxGeneration
+    learning = ChatterboxLearning()
     packs = False
     hears_apart = False
     wants_reference = True
@@ -100,11 +101,11 @@ class Backend:
         self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """In training mode a share of the texts is dropped, so that the guidance's branch is learnt too."""
-        return t3.loss(network, batch)
+        return t3.loss(network, batch, self.learning.text_drop)
 
     def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """float32 logits (N, 8194) at the N labelled positions, in batch order."""
-        hidden, _ = t3.at_labels(network, batch)
+        hidden, _ = t3.at_labels(network, batch, self.learning.text_drop)
         return t3.t3_of(network).speech_head(hidden).float()
 
     def generate(

@@ -25,7 +25,6 @@ NAMES = (NAME, "t3_mtl23ls_v3.safetensors")
 OTHERS = {"t3_cfg.safetensors": "the English Chatterbox", "t3_turbo_v1.safetensors": "Chatterbox Turbo"}
 ROWS = ("prompt", "text", "speech")
 EXAGGERATION = 0.5  # of what is learnt: upstream's neutral
-TEXT_DROP = 0.15  # of the samples: keeps what is said without text, which the guidance needs, in the model
 
 
 def weights_file(folder: Path) -> Path:
@@ -125,15 +124,17 @@ def embedded(t3: torch.nn.Module, batch: dict[str, torch.Tensor], row: int, drop
     return torch.cat([t3.prepare_conditioning(cond)[0], words, sounds])
 
 
-def without_text(t3: torch.nn.Module, rows: int) -> list[bool]:
+def without_text(t3: torch.nn.Module, rows: int, share: float) -> list[bool]:
     """Which rows lose their text: a share of them in training, none else."""
-    return (torch.rand(rows) < TEXT_DROP).tolist() if t3.training else [False] * rows
+    return (torch.rand(rows) < share).tolist() if t3.training else [False] * rows
 
 
-def at_labels(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def at_labels(
+    network: torch.nn.Module, batch: dict[str, torch.Tensor], text_drop: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states (N, D) at the N positions with a label, and those labels (N,), row by row."""
     t3 = t3_of(network)
-    dropped = without_text(t3, len(batch["text"]))
+    dropped = without_text(t3, len(batch["text"]), text_drop)
     inputs = [embedded(t3, batch, row, drop) for row, drop in enumerate(dropped)]
     hidden = t3.tfmr(inputs_embeds=pad_sequence(inputs, batch_first=True), use_cache=False).last_hidden_state
     states, labels = [], []
@@ -145,9 +146,11 @@ def at_labels(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple
     return torch.cat(states), torch.cat(labels)
 
 
-def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def loss(
+    network: torch.nn.Module, batch: dict[str, torch.Tensor], text_drop: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of the cross-entropies in nats and the number of labels."""
-    hidden, labels = at_labels(network, batch)
+    hidden, labels = at_labels(network, batch, text_drop)
     total = cross_entropy.summed(t3_of(network).speech_head, hidden, labels)
     return total, torch.tensor(len(labels), device=labels.device)
 

@@ -20,7 +20,7 @@ from sotaque.backends import adapter, folders, references, tokenizer_file
 from sotaque.backends.csm import codec
 from sotaque.backends.csm import network as csm
 from sotaque.backends.csm.layout import Layout, Row
-from sotaque.backends.families import FAMILIES, CsmGeneration
+from sotaque.backends.families import FAMILIES, CsmGeneration, CsmLearning
 from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
 from sotaque.errors import InputError, ModelError
 
@@ -44,6 +44,7 @@ class Example:
 
 class Backend:
     generation = CsmGeneration
+    learning = CsmLearning()
     packs = False
     hears_apart = False
     wants_reference = True
@@ -55,6 +56,7 @@ class Backend:
         self.codec_rate_hz = self.sample_rate_hz = mimi.sampling_rate
         self.frame_rate_hz = mimi.sampling_rate / mimi.frame_size
         self.n_codebooks = self.codes_per_frame = config.num_codebooks
+        self.positions = config.max_position_embeddings
         path = base / "network" / "tokenizer.json"
         self.tokens, ids = tokenizer_file.read(path, CONTROLS, "CSM")
         self.layout = Layout(*ids, config.num_codebooks, mimi.codebook_size)
@@ -112,6 +114,8 @@ class Backend:
         """The frames of the target and their end are learnt; without the mask, the reference's too."""
         before, speech = self.prompt(prompt), self.layout.speech(codes)
         row = before + speech
+        if len(row) > self.positions:
+            raise InputError(f"{len(row)} positions, and the network has {self.positions}")
         learnt = row.audio.copy()
         learnt[: len(before)] &= not mask_prompt
         return Example(row, learnt)
@@ -143,7 +147,8 @@ class Backend:
     def loss(
         self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return csm.loss(network, batch)
+        """In training mode the depth decoder learns a share of the frames, `learning.depth_share`."""
+        return csm.loss(network, batch, self.learning.depth_share)
 
     def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """float32 logits (N, V) of the first code of the N frames that are learnt, in batch order."""
@@ -161,7 +166,17 @@ class Backend:
 
         rows = [self.prompt(prompt) for prompt in prompts]
         max_frames = max(1, int(generation.max_s * self.frame_rate_hz))
+        for prompt, row in zip(prompts, rows, strict=True):
+            self._check_room(prompt.text, len(row), max_frames)
         return generate.speak(csm.csm_of(network), self.layout, rows, seeds, generation, max_frames)
+
+    def _check_room(self, text: str, heard: int, max_frames: int) -> None:
+        if heard + max_frames > self.positions:
+            raise InputError(
+                f"the text {text[:60]!r} and its reference take {heard} positions and generation.max_s up to "
+                f"{max_frames} more, but the network has {self.positions}; lower max_s in the model's file, "
+                "shorten the text or take a shorter reference"
+            )
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         csm.save_like(self.base / "network", network, folder)

@@ -120,15 +120,40 @@ def depth_logits(network: torch.nn.Module, states: torch.Tensor, frames: torch.T
     return decoder(inputs_embeds=reading, attention_mask=mask, use_cache=False).logits.float()
 
 
-def loss(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum over frames of the first code's loss plus the mean loss of the others, number of frames)."""
+def loss(
+    network: torch.nn.Module, batch: dict[str, torch.Tensor], depth_share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum over frames of the first code's loss plus the mean loss of the others, number of frames).
+
+    depth_share: in training, the share of each utterance's frames whose other codes are learnt.
+    """
     states, frames = at_labels(network, batch)
     first = cross_entropy.summed(csm_of(network).lm_head, states, frames[:, 0])
-    others = F.cross_entropy(
-        depth_logits(network, states, frames).flatten(0, 1), frames[:, 1:].flatten(), reduction="sum"
+    rows = (batch["labels"][:, 1:, 0] != IGNORED).nonzero()[:, 0]
+    counts = depth_counts(frames, rows, depth_share if csm_of(network).training else 1.0)
+    deep = counts > 0
+    wrong = F.cross_entropy(
+        depth_logits(network, states[deep], frames[deep]).transpose(1, 2), frames[deep, 1:], reduction="none"
     )
-    total = first + others / (frames.shape[1] - 1)
+    total = first + (wrong.mean(1) * counts[deep]).sum()
     return total, torch.tensor(len(frames), device=frames.device)
+
+
+def depth_counts(frames: torch.Tensor, rows: torch.Tensor, share: float) -> torch.Tensor:
+    """How much each frame (N,) counts in the depth decoder's loss: 0 for those that it does not learn.
+
+    frames (N, K) of the utterances `rows` (N,). Of each utterance 1 - share of the frames are left out at
+    random, the frame that ends the speech never, as CsmProcessor does it (labels of -101); the others count
+    more, so that an utterance weighs what it would weigh whole, whatever stands in its batch.
+    """
+    counts = torch.ones(len(rows))
+    for row in rows.unique():
+        mine, spoken = rows == row, (rows == row) & frames.any(1)
+        order = spoken.nonzero()[torch.randperm(int(spoken.sum())), 0].cpu()
+        left_out = order[: int(len(order) * (1 - share))]
+        counts[left_out] = 0.0
+        counts[mine.cpu()] *= int(mine.sum()) / max(1, int(mine.sum()) - len(left_out))
+    return counts.to(frames.device)
 
 
 def save_like(base: Path, csm: CsmForConditionalGeneration, folder: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from sotaque.backends import adapter, folders, references
-from sotaque.backends.families import FAMILIES, OpenAudioGeneration
+from sotaque.backends.families import FAMILIES, Learning, OpenAudioGeneration
 from sotaque.backends.openaudio import codec
 from sotaque.backends.openaudio.tokenizer import Said, Tokenizer
 from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
@@ -47,6 +47,7 @@ class Example:
 
 class Backend:
     generation = OpenAudioGeneration
+    learning = Learning()
     packs = True
     hears_apart = False
     wants_reference = True

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sotaque.backends import adapter, folders
-from sotaque.backends.families import FAMILIES, OrpheusGeneration
+from sotaque.backends.families import FAMILIES, Learning, OrpheusGeneration
 from sotaque.backends.orpheus import codec
 from sotaque.backends.orpheus import network as llama
 from sotaque.backends.orpheus.layout import SLOTS
@@ -44,6 +44,7 @@ class Backend:
     n_codebooks = 3
     codes_per_frame = SLOTS
     generation = OrpheusGeneration
+    learning = Learning()
     packs = True
     hears_apart = True
     wants_reference = False
