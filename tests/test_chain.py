@@ -3,6 +3,7 @@
 The micro model goes it in `make demo`; the models side by side are looked at in test_compare.py.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pytest
 
 import compare_tiny
 import families
-from sotaque import audio, files, manifest
-from sotaque.backends.families import FAMILIES
+from sotaque import audio, files, manifest, model_spec, settings
+from sotaque.backends.families import FAMILIES, ChatterboxLearning, CsmLearning, Learning
 from sotaque.manifest import Utterance
 from sotaque.stages import SYSTEMS
+from sotaque.training import train
+from sotaque.training.group import Group
 
+LEARNING = {"csm": CsmLearning(depth_share=0.5), "chatterbox": ChatterboxLearning(text_drop=0.15)}
 pytestmark = pytest.mark.parametrize("model", compare_tiny.MODELS)
 
 
@@ -30,6 +34,18 @@ def test_four_steps_were_learnt_and_heard(model):
     assert losses[-1]["val_nats"] != losses[0]["val_nats"]
     assert files.read_json(Path(f"models/{model}/selected.json"))["step"] == 4
     assert (lora / "skipped.jsonl").read_text() == ""
+
+
+def test_training_is_told_what_the_models_file_says_of_it(model):
+    """csm's file has a `learning` section of its own; the other families keep their defaults."""
+    spec, how = model_spec.read(model), settings.read(Path("params.yaml"))
+    folders = {"splits": Path("data/splits"), "base": Path(f"models/{model}/base")}
+    chosen = dataclasses.replace(how, model=model)
+    tokens = Path(f"data/tokens/{model}")
+    trainer, _ = train._prepare(
+        Group(), chosen, model=Path(f"workflow/models/{model}.yaml"), tokens=tokens, **folders
+    )
+    assert trainer.backend.learning == spec.learning == LEARNING.get(model, Learning())
 
 
 def test_every_system_has_spoken_and_the_page_says_so(model):

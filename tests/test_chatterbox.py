@@ -6,6 +6,7 @@ it runs upstream's code.
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -371,6 +372,15 @@ def test_the_watermarker_is_there_without_pkg_resources(monkeypatch):
     for name in [n for n in sys.modules if n == "perth" or n.startswith("perth.")]:
         monkeypatch.delitem(sys.modules, name)
     assert upstream.load("perth").PerthImplicitWatermarker is not None
+
+
+def test_the_locks_leave_out_what_breaks_it():
+    """setuptools before 82, whose pkg_resources perth asks; no spacy-pkuseg, which asks the network."""
+    text = "".join((ROOT / name).read_text() for name in ("requirements.lock", "backends.lock"))
+    pinned = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", text))
+    assert (77, 0, 3) <= tuple(map(int, pinned["setuptools"].split("."))) < (82,)
+    assert "resemble-perth" in pinned
+    assert not {name for name in pinned if "pkuseg" in name}
 
 
 def test_a_package_that_is_missing_is_named_with_the_command_to_type():

@@ -4,6 +4,7 @@ Upstream loads what fits and logs the rest, clamps codes, numbers tokens anew an
 another; each of these speaks noise instead of an error.
 """
 
+import importlib
 import json
 import pickle
 import shutil
@@ -85,6 +86,14 @@ def test_the_codec_is_the_one_that_hydra_would_make(base, backend):
     assert ours.dtype == np.int16
     assert np.array_equal(ours, theirs[0].T.numpy())
     assert np.array_equal(backend.decode(ours, seed=0), decoded.flatten().numpy())
+
+
+def test_the_codec_is_made_where_there_is_no_project_root(other, tmp_path, monkeypatch):
+    """Upstream's module looks for .project-root when imported, with a package that need not be here."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ImportError, FileNotFoundError), match=r"pyrootutils|root"):
+        importlib.import_module("fish_speech.models.dac.inference")
+    assert load(other).encode([tiny_openaudio.wave(0.1, 0)])[0].shape == (3, 10)
 
 
 def test_frames_are_counted_by_samples(backend):

@@ -79,6 +79,21 @@ def test_decoding_is_seeded_and_leaves_the_random_state_alone(backend):
     assert backend.decode(codes[:0], seed=1).shape == (0,)
 
 
+@pytest.mark.parametrize("frames", [1, 3])
+def test_less_than_four_frames_are_heard_from_first_to_last(base, backend, frames):
+    """Public decoders wait for 28 ids, and give neither the first frame nor the last two."""
+    from snac import SNAC
+
+    codes = backend.encode([tiny.wave(0.05, 1)])[0][:frames]
+    theirs = SNAC.from_pretrained(str(base / "codec"))
+    torch.manual_seed(2)
+    with torch.inference_mode():
+        whole = theirs.decode([torch.from_numpy(b)[None] for b in layout.unpack(codes.astype(np.int64))])
+    heard = backend.decode(codes, seed=2).reshape(frames, -1)
+    assert np.allclose(heard.flatten(), whole.flatten(), atol=1e-5)
+    assert (np.abs(heard).max(axis=1) > 0).all()
+
+
 def test_the_codec_loads_from_safetensors_too(damaged):
     codes = Backend(damaged, CPU).encode([tiny.wave(0.05, 1)])[0]
     weights = damaged / "codec/pytorch_model.bin"
