@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sotaque.backends.orpheus import decoder as decoders
 from sotaque.backends.orpheus import products
 from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.training import lora
@@ -90,6 +91,21 @@ def test_weights_laid_out_anew_say_the_same(dtype, atol):
     exact.load_state_dict(rounded.state_dict())
     expected = torch.stack([whole(exact, row, 1) for row in range(3)])
     assert torch.allclose(decoder.hidden.double(), expected, atol=atol)
+
+
+@torch.inference_mode()
+def test_as_on_a_card_attention_too_is_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(decoders, "_heard_in", lambda dtype, device: dtype)
+    monkeypatch.setattr(products, "packs", lambda weight: False)
+    rounded, exact = network().to(torch.bfloat16), network()
+    exact.load_state_dict(rounded.state_dict())
+    decoder = started(rounded)
+    decoder.step(FOLLOWING[:, 0])
+    decoder.keep(torch.tensor([0, 2]))
+    decoder.step(FOLLOWING[[0, 2], 1])
+    assert decoder.hidden.dtype == torch.bfloat16
+    expected = torch.stack([whole(exact, row, 2) for row in (0, 2)])
+    assert torch.allclose(decoder.hidden.double(), expected, atol=0.15)
 
 
 @pytest.mark.parametrize("rows", [[0, 2], [1], [2, 0], [0]])
