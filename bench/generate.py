@@ -73,6 +73,7 @@ def measure(network: str) -> dict:
         )
 
     tokens_per_s_of_speech = backend.frame_rate_hz * backend.codes_per_frame
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     batches = {
         str(size): by_turns(ours, theirs, size, TURNS[network], tokens_per_s_of_speech) for size in BATCHES
     }
@@ -82,7 +83,7 @@ def measure(network: str) -> dict:
         "precision": str(llama.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "peak_mb_of_both": round(train.peak_bytes() / 1e6),
-        "share_of_bandwidth": bandwidth(llama, batches["1"]["ours"]["tokens_per_s"]),
+        "share_of_bandwidth": bandwidth(card, llama, batches["1"]["ours"]["tokens_per_s"]) if card else None,
     }
 
 
@@ -140,13 +141,8 @@ def library(llama, layout, prompts: Sequence[list[int]], generation, limit: int)
     return int((~ended).sum())
 
 
-def bandwidth(llama, tokens_per_s: float) -> float | None:
+def bandwidth(name: str, llama, tokens_per_s: float) -> float | None:
     """Share of the card's bandwidth at batch 1: every token reads every weight once."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    name = torch.cuda.get_device_name()
     peak = next((rate for card, rate in BYTES_PER_S.items() if card in name), None)
     size = sum(p.numel() * p.element_size() for p in llama.parameters())
     return round(tokens_per_s * size / peak, 3) if peak else None
@@ -161,7 +157,12 @@ def table(figures: dict) -> str:
                 f"{pair[name]['tokens_per_s']:.0f} | {pair[name]['rtf']:.3f}" for name in ("ours", "theirs")
             ]
             lines.append(f"| {network} | {size} | {' | '.join(both)} | {pair['ratio']:.1f} |")
-    return "\n".join([*lines, "", f"GPU: {figures['gpu']}."])
+    floors = [
+        f"{network} at batch 1: {100 * found['share_of_bandwidth']:.0f} % of what the card's memory permits."
+        for network, found in figures["networks"].items()
+        if found.get("share_of_bandwidth")
+    ]
+    return "\n".join([*lines, "", f"GPU: {figures['gpu']}.", *floors])
 
 
 if __name__ == "__main__":

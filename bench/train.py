@@ -1,7 +1,6 @@
 """Training: our loop against transformers' Trainer with peft, on the same clips, network, adapter and steps.
 
-The Trainer is set up as public notebooks do it: a collator that pads to a multiple of 8 with label -100,
-batches in random order, all logits. Both learn from one epoch of the demonstration's tokens, each in a
+The Trainer stands in peer.py. Both learn from one epoch of the demonstration's tokens, each in a
 process of its own, by turns; the Trainer in our precision and, a single time, in float32, which it takes
 unless told otherwise. Networks: the micro base; a Llama of 60 M random weights with the vocabulary of
 Orpheus; and where there is a card, one of Orpheus' size. Useful tokens are labels: audio and the two ends.
@@ -19,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from bench import peer
 
 SYSTEMS = {"ours": "auto", "trainer": "auto", "trainer-float32": "float32"}  # and their train.precision
 ONCE = ("trainer-float32",)  # too slow for several turns
@@ -154,7 +155,7 @@ def measure(system: str, network: str) -> dict:
     trainer.plan.steps = steps
     before, memory = loop.validate(trainer), peak_bytes()
     started = time.perf_counter()
-    tokens, positions = (ours if system == "ours" else theirs)(trainer, steps)
+    tokens, positions = (ours if system == "ours" else peer.theirs)(trainer, steps)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - started
@@ -173,7 +174,7 @@ def measure(system: str, network: str) -> dict:
     }
     if torch.cuda.is_available():
         found["positions_per_s"] = round(positions / seconds)
-        found["mfu"] = mfu(trainer.network, positions, tokens, seconds)
+        found["mfu"] = mfu(torch.cuda.get_device_name(), trainer.network, positions, tokens, seconds)
     return found
 
 
@@ -215,53 +216,6 @@ def ours(trainer, steps: int) -> tuple[int, int]:
     return tokens, positions
 
 
-def theirs(trainer, steps: int) -> tuple[int, int]:
-    """(useful tokens, positions computed) of transformers' Trainer over the same network."""
-    import torch
-    from transformers import Trainer, TrainingArguments
-
-    how, counted = trainer.settings.train, [0, 0]
-
-    def collate(items: list[dict]) -> dict[str, torch.Tensor]:
-        width = -(-max(len(item["input_ids"]) for item in items) // 8) * 8
-        fills = {"input_ids": trainer.backend.layout.pad, "labels": -100, "attention_mask": 0}
-        rows = {
-            name: torch.tensor([[*item[name], *[fill] * (width - len(item[name]))] for item in items])
-            for name, fill in fills.items()
-        }
-        counted[0] += int((rows["labels"][:, 1:] != -100).sum())
-        counted[1] += rows["labels"].numel()
-        return rows
-
-    examples = [trainer.train[i] for i in range(len(trainer.train))]
-    clips = [
-        {"input_ids": e.input_ids, "labels": e.labels, "attention_mask": [1] * len(e.labels)}
-        for e in examples
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=how.batch_clips,
-            max_steps=steps,
-            learning_rate=trainer.settings.lr,
-            lr_scheduler_type="linear",
-            warmup_steps=math.ceil(how.warmup_share * steps),
-            weight_decay=how.weight_decay,
-            max_grad_norm=how.clip_norm,
-            optim="adamw_torch",
-            bf16=trainer.dtype == torch.bfloat16,
-            use_cpu=not torch.cuda.is_available(),
-            seed=trainer.settings.seed,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            remove_unused_columns=False,
-        )
-        Trainer(trainer.network, arguments, train_dataset=clips, data_collator=collate).train()
-    return counted[0], counted[1]
-
-
 def peak_bytes() -> int:
     import torch
 
@@ -270,12 +224,9 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def mfu(network, positions: int, tokens: int, seconds: float) -> float | None:
+def mfu(name: str, network, positions: int, tokens: int, seconds: float) -> float | None:
     """Share of the card's peak: 4 operations a frozen weight and position (forward, and the gradient of the
     input), 6 a learnt one; of the output layer at labels only."""
-    import torch
-
-    name = torch.cuda.get_device_name()
     peak = next((flops for card, flops in PEAK_FLOPS.items() if card in name), None)
     learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
     head = network.get_base_model().lm_head.weight.numel()
@@ -291,7 +242,22 @@ def table(figures: dict) -> str:
         for system, found in systems.items():
             numbers = f"{found['tokens_per_s']:.0f} | {found['peak_mb']} | {found['nats_per_s']:.4f}"
             lines.append(f"| {network} | {NAMES[system]} | {numbers} | {found['val_nats_after']:.3f} |")
-    return "\n".join([*lines, "", f"GPU: {figures['gpu']}."])
+    return "\n".join([*lines, "", f"GPU: {figures['gpu']}.", *on_the_card(figures["networks"])])
+
+
+def on_the_card(networks: dict[str, dict]) -> list[str]:
+    """A sentence for each network and system that a card ran."""
+    return [
+        f"{network}, {NAMES[system]}: {found['positions_per_s']:,} positions/s, "
+        + (
+            f"{100 * found['mfu']:.0f} % of the card's peak."
+            if found["mfu"]
+            else "the card's peak is not known."
+        )
+        for network, systems in networks.items()
+        for system, found in systems.items()
+        if "positions_per_s" in found
+    ]
 
 
 if __name__ == "__main__":

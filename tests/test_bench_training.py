@@ -71,6 +71,23 @@ def test_generation_is_measured_at_every_batch_size(world):
         assert 0 < pair["ours"]["tokens"] <= 16 * 3 * 7
 
 
+def test_shares_of_a_card_s_peak_by_hand():
+    """A network of 6 frozen weights, of which 2 are the output layer's, and 3 learnt ones."""
+    network = torch.nn.Module()
+    network.lm_head = torch.nn.Linear(2, 1, bias=False).requires_grad_(False)
+    network.frozen = torch.nn.Linear(2, 2, bias=False).requires_grad_(False)
+    network.learnt = torch.nn.Linear(3, 1, bias=False)
+    network.get_base_model = lambda: network
+    done = 1e12 * (4 * 4 + 6 * 3) + 5e11 * 4 * 2
+    found = train.mfu("NVIDIA H200", network, positions=10**12, tokens=5 * 10**11, seconds=1.0)
+    assert found == round(done / 989e12, 3) == 0.038
+    assert train.mfu("an unknown card", network, 1, 1, 1.0) is None
+    assert generate.bandwidth("NVIDIA H200", network, 1e11) == round(1e11 * 9 * 4 / 4.8e12, 3) == 0.75
+    assert generate.bandwidth("an unknown card", network, 1.0) is None
+    card = {"llama-3b": {"ours": {"positions_per_s": 31000, "mfu": 0.41}, "trainer": {"tokens_per_s": 1.0}}}
+    assert train.on_the_card(card) == ["llama-3b, sotaque: 31,000 positions/s, 41 % of the card's peak."]
+
+
 def test_the_median_turn_keeps_the_speed_of_all():
     found = train.median([{"tokens_per_s": speed, "val_nats_after": 1.0} for speed in (3.0, 9.0, 5.0)])
     assert (found["tokens_per_s"], found["tokens_per_s_of_turns"]) == (5.0, [3.0, 9.0, 5.0])

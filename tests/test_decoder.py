@@ -4,6 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sotaque.backends.orpheus import decoder as decoders
+from sotaque.backends.orpheus import products
 from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.training import lora
 
@@ -58,9 +60,7 @@ def with_biases(made):
 
 
 def started(llama, steps=4):
-    width = max(map(len, PROMPTS))
-    ids = torch.tensor([[0] * (width - len(p)) + p for p in PROMPTS])
-    return Decoder(llama, ids, (ids > 0).long(), steps)
+    return Decoder(llama, PROMPTS, steps)
 
 
 def whole(llama, row, steps):
@@ -79,6 +79,35 @@ def test_each_step_is_the_whole_forward(maker):
         decoder.step(FOLLOWING[:, step])
 
 
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 0.15)])
+@torch.inference_mode()
+def test_weights_laid_out_anew_say_the_same(dtype, atol):
+    """Only these dtypes have such weights; what is compared with are the same numbers in float64."""
+    rounded = network().to(dtype)
+    assert products.packs(rounded.lm_head.weight)
+    decoder = started(rounded)
+    decoder.step(FOLLOWING[:, 0])
+    exact = network()
+    exact.load_state_dict(rounded.state_dict())
+    expected = torch.stack([whole(exact, row, 1) for row in range(3)])
+    assert torch.allclose(decoder.hidden.double(), expected, atol=atol)
+
+
+@torch.inference_mode()
+def test_as_on_a_card_attention_too_is_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(decoders, "_heard_in", lambda dtype, device: dtype)
+    monkeypatch.setattr(products, "packs", lambda weight: False)
+    rounded, exact = network().to(torch.bfloat16), network()
+    exact.load_state_dict(rounded.state_dict())
+    decoder = started(rounded)
+    decoder.step(FOLLOWING[:, 0])
+    decoder.keep(torch.tensor([0, 2]))
+    decoder.step(FOLLOWING[[0, 2], 1])
+    assert decoder.hidden.dtype == torch.bfloat16
+    expected = torch.stack([whole(exact, row, 2) for row in (0, 2)])
+    assert torch.allclose(decoder.hidden.double(), expected, atol=0.15)
+
+
 @pytest.mark.parametrize("rows", [[0, 2], [1], [2, 0], [0]])
 @torch.inference_mode()
 def test_rows_that_are_kept_go_on_as_before(rows):
@@ -95,5 +124,5 @@ def test_rows_that_are_kept_go_on_as_before(rows):
 @torch.inference_mode()
 def test_a_batch_without_padding_needs_no_mask():
     llama = network()
-    decoder = Decoder(llama, torch.tensor([PROMPTS[0]]), torch.ones(1, 5, dtype=torch.long), 2)
+    decoder = Decoder(llama, PROMPTS[:1], 2)
     assert torch.allclose(decoder.step(FOLLOWING[0, :1])[0], whole(llama, 0, 1), atol=ATOL)

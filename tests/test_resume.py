@@ -144,13 +144,14 @@ def assert_as_undisturbed(finished):
     assert not list(Path("scratch/train").iterdir())
 
 
-# The loop looks for signals before each of the two losses of a step or a validation, and when a step with all
-# that is due is done. Two steps and a validation make eight looks, after the two while the base is validated.
+# Train looks for signals twice while it is made ready, then before each of the two losses of a step or a
+# validation, and when a step with all that is due is done. Two steps and a validation make eight looks, after
+# those two and the two while the base is validated.
 LOOK = "sotaque.training.stopping:check"
-LEARNT = {1: 5, 2: 8, 3: 13, 4: 16, 5: 21, 6: 24}  # step: the first look behind its update
-SAVED = {2: 10, 4: 18, 6: 26}
+LEARNT = {1: 7, 2: 10, 3: 15, 4: 18, 5: 23, 6: 26}  # step: the first look behind its update
+SAVED = {2: 12, 4: 20, 6: 28}
 RANDOM = random.Random(20)
-POINTS = [RANDOM.randrange(first, first + 7) for first in (5, 12, 19)]
+POINTS = [RANDOM.randrange(first, first + 7) for first in (7, 14, 21)]
 
 
 def last(step_of, point):
@@ -158,8 +159,21 @@ def last(step_of, point):
 
 
 def test_the_base_is_validated_and_stopped_before_any_step(runner, world, finished):
-    assert runner.run([LOOK, 1, "SIGTERM"]) == 75
+    assert runner.run([LOOK, 3, "SIGTERM"]) == 75
     assert "stopped by SIGTERM after step 0 of 6" in runner.told
+    assert runner.run() == 0
+    assert_as_undisturbed(finished)
+
+
+@pytest.mark.parametrize("place", [
+    "sotaque.times:kept",                        # the stage is not even imported
+    "sotaque.training.inputs:samples", "sotaque.training.trainer:Trainer.listen_with",
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+def test_asked_to_stop_before_the_loop_it_stops_there(runner, world, finished, place, name):
+    assert runner.run([place, 1, name]) == 75, runner.told
+    assert f"train: stopped by {name} before the first step; the same command begins it" in runner.told
+    assert "Traceback" not in runner.told
     assert runner.run() == 0
     assert_as_undisturbed(finished)
 
@@ -203,7 +217,7 @@ def test_killed_while_saving_it_goes_on_from_a_whole_checkpoint(runner, world, f
 def test_killed_between_the_last_step_and_the_seal_nothing_is_trained_again(runner, world, finished, place):
     assert runner.run([place, 1, "SIGKILL"]) == -signal.SIGKILL
     assert not (tiny.LORA / "seal.json").exists()
-    assert runner.run([LOOK, 1, "SIGKILL"]) == 0, "no step is taken and nothing measured"
+    assert runner.run([LOOK, 3, "SIGKILL"]) == 0, "no step is taken and nothing measured"
     assert "going on from step 6" in runner.told
     assert_as_undisturbed(finished)
 

@@ -1,6 +1,7 @@
 """The rule by which a checkpoint is chosen, on tables that can be checked by hand; and the stage itself."""
 
 import dataclasses
+import random
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,26 @@ def heard(step, wer, similarity, unstopped=0.0):
 ], ids=["earliest", "best-score", "never-the-base", "ties", "unstopped", "no-voice", "strictly"])  # fmt: skip
 def test_the_rule(candidates, step):
     assert choose(candidates, TARGETS)[0].step == step
+
+
+def test_what_is_chosen_is_never_worse_than_the_last():
+    """Of 300 tables drawn at random: it meets the targets, or its score is the last one's or better."""
+    draw = random.Random(3)
+    for _ in range(300):
+        table = [
+            heard(
+                step,
+                draw.choice([0.1, 0.14, 0.3, 0.9]),
+                draw.choice([None, 0.5, 0.86, 0.9]),
+                draw.choice([0.0, 0.5]),
+            )
+            for step in range(0, 50 * draw.randint(2, 6), 50)
+        ]
+        chosen, reason = choose(table, TARGETS)
+        assert chosen.meets(TARGETS) or chosen.score >= table[-1].score
+        assert chosen.meets(TARGETS) >= table[-1].meets(TARGETS)
+        beside = f"where the last one, step {table[-1].step}, has {table[-1].score:.3f}"
+        assert (beside in reason) == (not chosen.meets(TARGETS) and chosen.step != table[-1].step)
 
 
 def test_the_reason_names_step_and_targets():

@@ -97,6 +97,10 @@ def test_what_is_left_out_has_its_default(params):
         ("train: {shard: true, processes: 2}", r"train\.shard is true, which is for train\.method: full"),
         ("train: {shard: true, method: full}", r"train\.processes of 2 and more"),
         ("train: {shard: true, method: full, processes: 2}\ngate: {step: 9}", r"and gate\.step: 0"),
+        (
+            "train: {shard: true, method: full, processes: 2, optimizer: adamw8bit}",
+            r"adamw8bit, whose moments",
+        ),
         ("train: {method: full}\nlora: {base_4bit: true}", r"lora\.base_4bit is true, which is for"),
         ("ingest:\n  corpus: ../mine", r"ingest\.corpus is '\.\./mine'.*without a slash"),
         ("ingest:\n  corpus: ''", r"ingest\.corpus is ''"),

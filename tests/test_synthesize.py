@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import spoken
 import tiny
 from sotaque import audio, backends, manifest, settings
+from sotaque.backends import orpheus
 from sotaque.backends.protocol import Prompt, Spoken
+from sotaque.errors import ModelError
 from sotaque.evaluation import synthesize
 from sotaque.evaluation.synthesize import Clip
 from sotaque.settings import Settings
@@ -40,6 +43,26 @@ def run(system: str, out: str = "", changed: Settings = Settings()) -> tuple[dic
 
 def rows(folder: Path) -> dict[str, Clip]:
     return {clip.id: clip for clip in manifest.read(folder / "clips.jsonl", Clip)}
+
+
+def test_too_little_memory_is_said_with_the_way_out(tree, monkeypatch):
+    """Faults injected: what torch raises on a card and on a CPU; any other error stays what it is."""
+    card = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+    cpu = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+    for error in (card, cpu, RuntimeError("a product of other sizes")):
+
+        def greedy(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(orpheus.Backend, "generate", greedy)
+        lacking = "product" not in str(error)
+        with pytest.raises(ModelError if lacking else RuntimeError) as caught:
+            run("tuned")
+        if lacking:
+            assert str(caught.value).startswith(
+                f"out of memory in synthesize tuned: {str(error).splitlines()[0]}"
+            )
+            assert "Lower synthesize.batch_clips" in str(caught.value)
 
 
 def test_reference_is_the_recording_byte_for_byte(tree):

@@ -19,7 +19,7 @@ from sotaque.errors import SettingsError, SotaqueError
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.stages import Stage
-from sotaque.training import torchrun, tracking
+from sotaque.training import stopping, torchrun, tracking
 
 log = logging.getLogger("sotaque")
 
@@ -34,6 +34,7 @@ STORAGE = {
     errno.EACCES: "give yourself the right to it",
     errno.EPERM: "give yourself the right to it",
 }
+PATIENT = ("train",)  # asked to stop, they stop where the same command goes on
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
     "compare": ("sotaque.evaluation.compare", "put several models side by side on one page"),
@@ -149,12 +150,17 @@ def run(job: Job, settings: Settings) -> None:
         job.seal.unlink(missing_ok=True)
         for out in job.outs:
             files.remove(out)
-        stage = importlib.import_module(job.stage.module)
-        with times.kept(job, want), tracking.stage(job, settings) as metrics:
+        with _heeding(job.stage), times.kept(job, want), tracking.stage(job, settings) as metrics:
+            stage = importlib.import_module(job.stage.module)
             metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
             seal.close(job, want)
             if hasattr(stage, "sealed"):  # what a stage keeps for the case that it is killed may go now
                 stage.sealed(settings, **job.reads, **job.fan, out=job.out)
+
+
+def _heeding(stage: Stage) -> contextlib.AbstractContextManager:
+    """Signals are noted from here on, for a stage that looks for them: its imports alone take seconds."""
+    return stopping.on_request() if stage.word in PATIENT else contextlib.nullcontext()
 
 
 if __name__ == "__main__":

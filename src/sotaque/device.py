@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
+
+from sotaque.errors import ModelError
 
 
 def prepare(threads: int) -> torch.device:
@@ -13,6 +16,7 @@ def prepare(threads: int) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # else each empty() costs
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -38,3 +42,20 @@ def speaking_dtype(device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
     """Mixed precision where `dtype` is below float32, else nothing."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+@contextlib.contextmanager
+def enough_memory(word: str, way_out: str) -> Iterator[None]:
+    """Raises ModelError, naming a stage and its way out, where memory for a tensor is lacking."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _lacks_memory(error):
+            raise
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"out of memory in {word}: {said} {way_out}") from None
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """torch has a class of its own for a card, and none for a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

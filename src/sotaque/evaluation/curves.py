@@ -28,6 +28,7 @@ class Candidate:
     """One checkpoint as `select` heard it; step 0 is the base.
 
     duration_ratio: of what it said to the recordings. unstopped: share of clips that ran into the limit.
+    score: what decides where no checkpoint meets the targets.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Candidate:
     similarity: float | None = None
     duration_ratio: float | None = None
     unstopped: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)

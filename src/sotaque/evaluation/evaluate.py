@@ -14,6 +14,11 @@ from sotaque import files, model_spec
 from sotaque.evaluation.context import Context, utterances_of
 from sotaque.settings import Settings
 
+WAY_OUT = (
+    "It hears one clip at a time: lower normalize.max_s if clips are very long, or end other programs that "
+    "hold memory; then the same command again"
+)
+
 
 def run(
     settings: Settings, *, model: Path, splits: Path, base: Path, network: Path, wav: Path,
@@ -27,7 +32,8 @@ def run(
         wav=wav, utterances=utterances_of(splits, "test"), train=utterances_of(splits, "train"),
         device=device.prepare(settings.evaluate.threads),
     )  # fmt: skip
-    value = measure(context, metric)
+    with device.enough_memory(f"evaluate {metric} of {system}", WAY_OUT):
+        value = measure(context, metric)
     files.write_json(Path(f"{out}.json"), value)
     return {name: figure for name, figure in value["summary"].items() if figure is not None}
 

@@ -25,6 +25,10 @@ from sotaque.progress import counter
 from sotaque.settings import Settings
 
 PEAK = 0.98
+SPEAK_FEWER = (
+    "Lower synthesize.batch_clips or the model's generation.max_s, or end other programs that hold memory; "
+    "then the same command again"
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def run(
     else:
         recordings = manifest.read(splits / "train.jsonl")
         spec = model_spec.read(model.stem)
-        clips = list(_speak(settings, spec, utterances, recordings, base, network, system, out))
+        with device.enough_memory(f"synthesize {system}", SPEAK_FEWER):
+            clips = list(_speak(settings, spec, utterances, recordings, base, network, system, out))
     manifest.write(out / "clips.jsonl", clips)
     return {
         "clips": len(clips),

@@ -81,6 +81,11 @@ def check(settings: Settings, name: str) -> None:
             f"{name}: train.shard is true, which is for train.method: full, train.processes of 2 and more, "
             "and gate.step: 0; set it to false"
         )
+    if train.shard and train.optimizer == "adamw8bit":
+        raise SettingsError(
+            f"{name}: train.optimizer is adamw8bit, whose moments cannot be divided as train.shard "
+            "asks; set optimizer: adamw or shard: false"
+        )
     if settings.lora.base_4bit and train.method == "full":
         raise SettingsError(
             f"{name}: lora.base_4bit is true, which is for train.method: lora; set one of the two otherwise"

@@ -28,7 +28,7 @@ from sotaque.errors import ModelError, SettingsError, SotaqueError, StoppedError
 from sotaque.training import torchrun
 from sotaque.training.group import Group
 
-WAITING = timedelta(minutes=30)  # for another process, as for the first while it lets the network speak
+WAITING = timedelta(minutes=10)  # for another process, as for the first while it lets the network speak
 GRACE_S = 30
 
 
@@ -117,7 +117,7 @@ def _others(size: int, folder: Path, work: Callable[..., None], arguments: tuple
 
 
 def _blame(others: Sequence[BaseProcess], error: RuntimeError) -> Exception:
-    """Another process, when that is why this one cannot go on."""
+    """Another process, when that is why this one cannot go on: one that has ended, or does not answer."""
     wait([process.sentinel for process in others], timeout=5)
     for rank, process in enumerate(others, 1):
         if process.exitcode:
@@ -125,6 +125,11 @@ def _blame(others: Sequence[BaseProcess], error: RuntimeError) -> Exception:
                 f"process {rank} of this training ended with status {process.exitcode}; what it said stands "
                 "above. The same command goes on from the last checkpoint"
             )
+    if isinstance(error, dist.DistError) or "gloo" in str(error):
+        return ModelError(
+            f"another process of this training broke off or said nothing for {WAITING.seconds // 60} min: "
+            f"{str(error).splitlines()[0]}. The same command goes on from the last checkpoint"
+        )
     return error
 
 

@@ -22,7 +22,7 @@ from sotaque.errors import InputError, ModelError
 from sotaque.evaluation import curves, wer
 from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.similarity import SpeakerEncoder, Voices, hash_order
-from sotaque.evaluation.synthesize import decoded, match_loudness, seed_of
+from sotaque.evaluation.synthesize import SPEAK_FEWER, decoded, match_loudness, seed_of
 from sotaque.manifest import Utterance
 from sotaque.progress import track
 from sotaque.settings import Settings, Targets
@@ -71,10 +71,11 @@ def run(
     ear = Ear(settings, base, backend, texts, manifest.read(splits / "train.jsonl"))
     losses = {row.step: row.val_nats for row in curves.read_losses(lora)}
     candidates = []
-    for step in track([0, *steps], "select"):
-        network = adapted(backend, lora / adapters.step_name(step) if step else None)
-        candidates.append(ear.hear(network, spec.generation, step, losses.get(step)))
-        _log(candidates[-1])
+    with device.enough_memory("select", SPEAK_FEWER):
+        for step in track([0, *steps], "select"):
+            network = adapted(backend, lora / adapters.step_name(step) if step else None)
+            candidates.append(ear.hear(network, spec.generation, step, losses.get(step)))
+            _log(candidates[-1])
     chosen, reason = choose(candidates, settings.targets)
     files.write_json(Path(f"{out}.json"), {
         "step": chosen.step,
@@ -94,7 +95,10 @@ def choose(candidates: Sequence[Candidate], targets: Targets) -> tuple[Candidate
         if candidate.meets(targets):
             return candidate, f"step {candidate.step} is the earliest with {wanted}"
     best = max(checkpoints, key=lambda candidate: (candidate.score, -candidate.step))
-    return best, f"no checkpoint has {wanted}; step {best.step} has the best score ({SCORE})"
+    beside, last = "", checkpoints[-1]
+    if best is not last:
+        beside = f": {best.score:.3f}, where the last one, step {last.step}, has {last.score:.3f}"
+    return best, f"no checkpoint has {wanted}; step {best.step} has the best score ({SCORE}){beside}"
 
 
 def adapted(backend: Backend, result: Path | None) -> torch.nn.Module:

@@ -37,7 +37,10 @@ LOG_EVERY_STEPS = 10
 
 def run(settings: Settings, *, out: Path, **reads: Path) -> dict[str, float]:
     """Write out/step-NNNNNN/ (adapters or networks), out/losses.jsonl and out/skipped.jsonl."""
-    with processes.together(settings.train.processes, take_part, settings, reads) as group:
+    with (
+        stopping.on_request(),
+        processes.together(settings.train.processes, take_part, settings, reads) as group,
+    ):
         trainer, scratch = _prepare(group, settings, **reads)
         started = time.monotonic()
         progress, learnt = fit(trainer, scratch)
@@ -59,7 +62,8 @@ def run(settings: Settings, *, out: Path, **reads: Path) -> dict[str, float]:
 
 def take_part(group: Group, settings: Settings, reads: dict[str, Path]) -> None:
     """What each process beside the first does: the same, but it writes and says nothing."""
-    fit(*_prepare(group, settings, **reads))
+    with stopping.on_request():
+        fit(*_prepare(group, settings, **reads))
 
 
 def follow(settings: Settings, store: torch.distributed.Store, **reads: Path) -> None:
@@ -78,13 +82,20 @@ def _prepare(
     group: Group, settings: Settings, *, model: Path, splits: Path, tokens: Path, base: Path
 ) -> tuple[Trainer, Scratch]:
     spec = model_spec.read(model.stem)
-    backend = backends.load(spec.backend, base, device.prepare(settings.train.threads), spec.learning)
-    train, val = inputs.samples(settings, backend, splits, tokens, base)
     try:
+        backend = backends.load(spec.backend, base, device.prepare(settings.train.threads), spec.learning)
+        train, val = inputs.samples(settings, backend, splits, tokens, base)
+        stopping.check(group.highest)
         trainer = Trainer.build(settings, spec, backend, train, val, group)
         trainer.listen_with(spec, base, splits)
         if not settings.train.shard:  # the estimate reads the network layer by layer, as one process has it
             memory.check(backend, trainer.network, trainer.dtype, settings.train, train)
+        stopping.check(group.highest)
+    except stopping.Requested as signal:
+        raise StoppedError(
+            f"stopped by {signal} before the first step; the same command begins it, or goes on from the "
+            "last checkpoint"
+        ) from None
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"out of memory before the first step: {str(error).splitlines()[0]} The card is too small for "
@@ -104,7 +115,7 @@ def fit(trainer: Trainer, scratch: Scratch) -> tuple[Progress, int]:
     """
     progress = _resume(trainer, scratch)
     before, started, steps = progress.tokens, time.monotonic(), trainer.plan.steps
-    with stopping.on_request(), counter("train", steps, progress.step) as advance:
+    with counter("train", steps, progress.step) as advance:
         try:
             _measure(trainer, progress, scratch)
             _listen(trainer, progress, scratch)

@@ -33,7 +33,7 @@ def speak(
 ) -> list[Spoken]:
     """B prompts of ids -> B results of at most `max_frames` frames each."""
     device, steps = llama.device, max_frames * SLOTS
-    decoder = Decoder(llama, *_left_pad(prompts, layout.pad, device), steps)
+    decoder = Decoder(llama, prompts, steps)
     dice = _dice(seeds, steps).to(device)
     seen = torch.zeros(len(prompts), SLOTS, layout.codebook_size, dtype=torch.bool, device=device)
     codes = torch.zeros(len(prompts), steps, dtype=torch.int16, device=device)
@@ -68,22 +68,14 @@ def speak(
 def slot_logits(llama: LlamaForCausalLM, layout: Layout, hidden: torch.Tensor, slot: int) -> torch.Tensor:
     """hidden (B, D) -> float32 logits (B, codebook_size) of a slot's ids; in slot 0 speech end comes last."""
     start, end = layout.slot_ids(slot)
-    head = llama.lm_head
+    head, last = llama.lm_head, layout.speech_end
     if type(head) is not nn.Linear:  # adapted itself: its rows cannot be taken apart
-        logits = head(hidden)
-        ending, logits = logits[:, layout.speech_end, None], logits[:, start:end]
+        every = head(hidden)
+        logits, ending = every[:, start:end], every[:, last, None]
     else:
         logits = F.linear(hidden, head.weight[start:end])
-        ending = F.linear(hidden, head.weight[layout.speech_end, None]) if slot == 0 else None
+        ending = F.linear(hidden, head.weight[last, None]) if slot == 0 else None
     return (torch.cat([logits, ending], dim=1) if slot == 0 else logits).float()
-
-
-def _left_pad(prompts: Sequence[Sequence[int]], pad: int, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """ids (B, P) and mask (B, P), 1 where there is a prompt."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    return ids, mask
 
 
 def _dice(seeds: Sequence[int], steps: int) -> torch.Tensor:
