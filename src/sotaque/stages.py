@@ -56,6 +56,7 @@ HEARING = (
         for name in ("context", "recognizer", "wer", "similarity", "synthesize", "bootstrap")
     ),
     "text.py",
+    "loudness.py",
 )
 MODEL = "workflow/models/{model}.yaml"
 BASE = "models/{model}/base"
@@ -114,6 +115,7 @@ STAGES = {
                 "data/pauses.py",
                 "vad.py",
                 "audio.py",
+                "loudness.py",
                 "sandbox.py",
                 "rejects.py",
                 "manifest.py",
@@ -150,6 +152,7 @@ STAGES = {
                 *(f"evaluation/{name}.py" for name in ("context", "recognizer", "wer", "bootstrap")),
                 "vad.py",
                 "text.py",
+                "loudness.py",
                 *SPEECH,
             ),
             reads={"model": MODEL, "manifest": "data/manifest", "wav": "data/wav/{shard}", "base": BASE},
@@ -282,7 +285,7 @@ STAGES = {
             module="sotaque.evaluation.synthesize",
             params=("seed", "synthesize"),
             spec=("backend", "generation"),
-            code=("evaluation/synthesize.py", *SPEECH),
+            code=("evaluation/synthesize.py", "loudness.py", *SPEECH),
             reads={"model": MODEL, "splits": SPLITS, "base": BASE, "network": "models/{model}/{network}"},
             after=("split", "fetch", "network"),
             out="results/{model}/wav/{system}",
