@@ -18,6 +18,7 @@ from typing import TypeVar
 from sotaque import audio, files, manifest, sandbox, text
 from sotaque.audio import Header
 from sotaque.data import ids, layouts, transcripts
+from sotaque.data.layouts import table
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance, Warned
@@ -45,8 +46,9 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.
     """
-    corpus = layouts.root(corpus, settings.ingest.layout)
-    rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
+    with table.encoded_as(settings.ingest.encoding):
+        corpus = layouts.root(corpus, settings.ingest.layout)
+        rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
     kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
