@@ -27,7 +27,7 @@ TEXTS = (
     "Nos vemos en la estación.",
     "Qué lindo día, che.",
 )
-SUFFIXES = ("wav", "flac", "mp3")
+SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from soundfile import SoundFile
+import soundfile
 
 from sotaque import files
 from sotaque.errors import ClipError
 
-CONTAINERS = {"WAV": ".wav", "WAVEX": ".wav", "RF64": ".wav", "FLAC": ".flac", "MP3": ".mp3"}
+WAV, FLAC, MP3, OGG = (".wav",), (".flac",), (".mp3",), (".ogg", ".oga", ".opus")
+CONTAINERS = {"WAV": WAV, "WAVEX": WAV, "RF64": WAV, "FLAC": FLAC, "MP3": MP3, "OGG": OGG}
 MAX_CHANNELS = 8
 MAX_S = 600.0
 MAX_BYTES = 256 * 2**20
@@ -30,6 +31,8 @@ WHOLE_WITHIN_S = 0.1
 _ANTI_PHASE_SHARE = 0.01
 _WAV_HEAD = struct.Struct("<4sI4s4sIHHIIHH4sI")  # RIFF, one chunk of format, one of data
 _MAX_CHUNKS = 1000
+_OGG_PAGE_BYTES = 65_307  # the most
+_OGG_WITHIN_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def load_libraries(high_pass: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _checked(path: Path, start_s: float, end_s: float | None) -> Iterator[tuple[SoundFile, Header]]:
+def _checked(path: Path, start_s: float, end_s: float | None) -> Iterator[tuple[soundfile.SoundFile, Header]]:
     """The opened file, and the header of what is wanted of it; see read_header."""
     size = _size(path)
     with _opened(path) as stream:
@@ -159,7 +162,7 @@ def _checked(path: Path, start_s: float, end_s: float | None) -> Iterator[tuple[
         if (start_s, end_s) != (0.0, None):
             header = _piece(header, start_s, end_s)
         _check_length(header)
-        _check_size(path, size)
+        _check_size(path, size, stream)
         if header.frames == 0:
             raise ClipError("empty", "the header is there, but no sound follows it")
         yield stream, header
@@ -178,7 +181,7 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _decoded(stream: SoundFile, header: Header) -> np.ndarray:
+def _decoded(stream: soundfile.SoundFile, header: Header) -> np.ndarray:
     """The samples (T,) that a header speaks of, one channel."""
     kind = np.int16 if stream.subtype == "PCM_16" else np.float32
     channels = np.empty((header.frames, header.channels), dtype=kind)
@@ -197,9 +200,9 @@ def _decoded(stream: SoundFile, header: Header) -> np.ndarray:
     return to_mono(channels)
 
 
-def _opened(path: Path) -> SoundFile:
+def _opened(path: Path) -> soundfile.SoundFile:
     try:
-        return SoundFile(path)
+        return soundfile.SoundFile(path)
     except (RuntimeError, TypeError) as error:
         with path.open("rb") as stream:
             start = stream.read(16)
@@ -249,15 +252,36 @@ def _check_length(header: Header) -> None:
         )
 
 
-def _check_size(path: Path, size: int) -> None:
-    """What libsndfile lets pass: a WAV that is shorter than its data chunk claims."""
+def _check_size(path: Path, size: int, opened: soundfile.SoundFile) -> None:
+    """What libsndfile lets pass: a file that is shorter than its header, or its last page, claims."""
     with path.open("rb") as stream:
         magic = stream.read(4)
-        if magic not in (b"RIFF", b"RF64", b"RIFX"):
-            return
-        end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
-        if end > size:
-            raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
+        if magic == b"OggS":
+            _check_ogg(stream, size, opened.frames, opened.samplerate)
+        elif magic in (b"RIFF", b"RF64", b"RIFX"):
+            end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
+            if end > size:
+                raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
+
+
+def _check_ogg(stream: BinaryIO, size: int, frames: int, rate_hz: int) -> None:
+    """The last page (RFC 3533, 6) ends the stream, and counts no more samples than were found.
+
+    Those of Opus (RFC 7845, 4) are of 48 kHz, and the first of them, as its head says, are no sound.
+    """
+    stream.seek(28)
+    head = stream.read(12)
+    unit_hz, skipped = (
+        (48_000, struct.unpack("<H", head[10:])[0]) if head[:8] == b"OpusHead" else (rate_hz, 0)
+    )
+    stream.seek(max(0, size - _OGG_PAGE_BYTES))
+    tail = stream.read(_OGG_PAGE_BYTES)
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        raise ClipError("truncated", "its last page is not marked as the last, or is cut")
+    claimed_s = (struct.unpack("<q", page[6:14])[0] - skipped) / unit_hz
+    if frames / rate_hz < claimed_s - _OGG_WITHIN_S:
+        raise ClipError("truncated", f"it claims {claimed_s:.3f} s, {frames / rate_hz:.3f} s can be decoded")
 
 
 def _wav_end(stream: BinaryIO, order: str) -> int:

@@ -151,7 +151,7 @@ def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
         reason = f"{utterance.language} does not write {listed} of {utterance.text[:80]!r}"
         yield ClipError("foreign-characters", reason)
     suffix = Path(utterance.audio).suffix
-    if suffix.lower() != audio.CONTAINERS[header.container]:
+    if suffix.lower() not in audio.CONTAINERS[header.container]:
         reason = f"called {suffix or 'without a suffix'}, read as {header.container}, which it holds"
         yield ClipError("wrong-suffix", reason)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
 AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "mp3", "flac", "recordings")
 NAMES = {
     "id": ("id", "name", "utterance_id", "utt_id"),
