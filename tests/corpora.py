@@ -27,7 +27,7 @@ TEXTS = (
     "Nos vemos en la estación.",
     "Qué lindo día, che.",
 )
-SUFFIXES = ("wav", "flac", "mp3")
+SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,31 @@ def openslr(corpus: Path, some: list[Clip]) -> None:
     _lines(corpus / "es_ar_female/line_index.tsv", (f"{c.id}\t{c.text}" for c in some))
 
 
+def vctk(corpus: Path, some: list[Clip]) -> None:
+    """As version 0.92, with two microphones, and the second alone for the last clip."""
+    sounds, texts = corpus / "wav48_silence_trimmed" / SPEAKER, corpus / "txt" / SPEAKER
+    sounds.mkdir(parents=True)
+    texts.mkdir(parents=True)
+    for clip in some:
+        _lines(texts / f"{clip.id}.txt", [clip.text])
+        microphones = ("mic2",) if clip is some[-1] else ("mic1", "mic2")
+        for microphone in microphones:
+            shutil.copyfile(clip.sound, sounds / f"{clip.id}_{microphone}{clip.sound.suffix}")
+    about = f"{SPEAKER}  23  {GENDER.upper()}  {ACCENT}  Salta"
+    _lines(corpus / "speaker-info.txt", ["ID  AGE  GENDER  ACCENTS  REGION", about])
+
+
+def librispeech(corpus: Path, some: list[Clip]) -> None:
+    """Two chapters of train-clean-100 and one of dev-other."""
+    chapters = {"train-clean-100/19": some[:3], "train-clean-100/26": some[3:6], "dev-other/7": some[6:]}
+    for name, members in chapters.items():
+        part, chapter = name.split("/")
+        folder = corpus / part / SPEAKER / chapter
+        _put(folder, members)
+        _lines(folder / f"{SPEAKER}-{chapter}.trans.txt", (f"{c.id} {c.text}" for c in members))
+    _lines(corpus / "SPEAKERS.TXT", [";ID |SEX| SUBSET", f"{SPEAKER} | {GENDER.upper()} | train-clean-100"])
+
+
 def kaldi(corpus: Path, some: list[Clip]) -> None:
     _put(corpus / "audio", some)
     _lines(corpus / "wav.scp", (f"{c.id} audio/{c.file}" for c in some))
@@ -157,6 +182,8 @@ LAYOUTS = {
     "chatterbox": chatterbox,
     "common-voice": common_voice,
     "openslr": openslr,
+    "vctk": vctk,
+    "librispeech": librispeech,
     "kaldi": kaldi,
     "audiofolder": audiofolder,
     "jsonl": jsonl,

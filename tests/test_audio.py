@@ -5,7 +5,6 @@ import struct
 import sys
 
 import numpy as np
-import pyloudnorm
 import pytest
 import soundfile
 
@@ -159,7 +158,7 @@ def test_a_rf64_header_over_4_gb_without_the_data_is_refused(tmp_path):
     assert code_of(audio.read_header, put(tmp_path, forged)) in {"truncated", "too-long", "too-large"}
 
 
-@pytest.mark.parametrize("container", ["AIFF", "OGG", "AU"])
+@pytest.mark.parametrize("container", ["AIFF", "CAF", "AU"])
 def test_a_container_that_hides_its_losses_is_refused_by_name(tmp_path, container):
     """libsndfile reads a cut or rotten file of these as a shorter one."""
     path = save(tmp_path / "a.wav", voice(), format=container)
@@ -182,33 +181,7 @@ def test_a_wav_called_raw_is_refused_without_a_traceback(tmp_path):
     assert code_of(audio.read_header, path) == "unreadable"
 
 
-# --- loudness (cases of EBU Tech 3341) and silence
-
-
-@pytest.mark.parametrize("rate_hz", [22_050, 24_000, 48_000])
-@pytest.mark.parametrize("level_dbfs", [-23.0, -33.0])
-def test_a_sine_of_1_khz_has_the_loudness_of_the_standard(rate_hz, level_dbfs):
-    """EBU Tech 3341 cases 1 and 2 are stereo; one of the two channels alone is 3.01 LU softer."""
-    time_s = np.arange(rate_hz * 5) / rate_hz
-    sine = 10 ** (level_dbfs / 20) * np.sin(2 * np.pi * 1000 * time_s)
-    assert audio.loudness_lufs(sine.astype(np.float32), rate_hz) == pytest.approx(level_dbfs - 3.01, abs=0.1)
-
-
-@pytest.mark.parametrize("rate_hz", [11_025, 22_050, 24_000, 48_000])
-@pytest.mark.parametrize("tenths", [4, 5, 31, 87])
-def test_the_loudness_is_pyloudnorms(rate_hz, tenths):
-    """Whole tenths of a second, where it too counts whole blocks only; loud and soft parts, so both gates."""
-    rng = np.random.default_rng(tenths)
-    level = np.repeat(10 ** rng.uniform(-4.5, -0.5, tenths), rate_hz // 10 + 1)[: -(-tenths * rate_hz // 10)]
-    samples = (level * rng.normal(size=len(level))).clip(-1, 1).astype(np.float32)
-    expected = pyloudnorm.Meter(rate_hz).integrated_loudness(samples.astype(np.float64))
-    assert audio.loudness_lufs(samples, rate_hz) == pytest.approx(expected, abs=1e-3)
-
-
-def test_silence_has_no_loudness_and_a_blink_is_too_short():
-    assert audio.loudness_lufs(np.zeros(RATE_HZ, dtype=np.float32), RATE_HZ) == -np.inf
-    assert np.isfinite(audio.loudness_lufs(voice(0.4), RATE_HZ))
-    assert code_of(audio.loudness_lufs, voice(0.39), RATE_HZ) == "too-short"
+# --- levels and rates
 
 
 def test_resampling_to_the_same_rate_changes_nothing():

@@ -21,11 +21,12 @@ from sotaque.sandbox import Limits
 from sotaque.settings import Ingest, Layout, Settings
 
 CORPUS, OUT = Path("data/raw/mine"), Path("data/manifest")
-NAMES_GENDER = ("common-voice", "openslr", "kaldi", "audiofolder", "jsonl", "parquet")
+NAMES_GENDER = ("common-voice", "openslr", "vctk", "librispeech", "kaldi", "audiofolder", "jsonl", "parquet")
 PARTS = {
     "common-voice": ["train"] * 4 + ["val", "test", "", ""],
     "audiofolder": ["train"] * 5 + ["test"] * 3,
     "parquet": ["train"] * 8,
+    "librispeech": ["train"] * 6 + ["val"] * 2,
 }
 
 
@@ -61,7 +62,7 @@ def test_every_layout_gives_the_same_eight_utterances(layout, suffix, sounds):
     assert [u.text for u in kept] == list(corpora.TEXTS)
     assert {(u.speaker, u.language) for u in kept} == {(SPEAKER, LANGUAGE)}
     assert {u.gender for u in kept} == {GENDER if layout in NAMES_GENDER else ""}
-    assert {u.accent for u in kept} == {ACCENT if layout in ("common-voice", "audiofolder") else ""}
+    assert {u.accent for u in kept} == {ACCENT if layout in ("common-voice", "vctk", "audiofolder") else ""}
     assert [u.part for u in kept] == PARTS.get(layout, [""] * 8)
     assert [Path(u.audio).read_bytes() for u in kept] == [c.sound.read_bytes() for c in clips]
     assert [u.duration_s for u in kept] == [round(audio.read_header(c.sound).duration_s, 4) for c in clips]
@@ -116,6 +117,70 @@ def test_common_voice_of_an_early_release_names_no_suffix(sounds):
     for path in CORPUS.glob("*.tsv"):
         path.write_text(path.read_text().replace(".mp3", ""))
     assert len(run()[0]) == 8
+
+
+# --- VCTK, LibriSpeech, MLS
+
+
+def test_vctk_names_each_clip_that_lacks_its_text_or_its_recording(sounds):
+    corpora.vctk(CORPUS, corpora.clips(sounds, "flac"))
+    texts = sorted(CORPUS.glob("txt/*/*.txt"))
+    texts[0].unlink()
+    (texts[0].parent / "unspoken.txt").write_text("Nadie lo dijo.")
+    kept, rejects = run()
+    assert len(kept) == 7
+    assert rejects == {texts[0].stem: "no-transcript", "unspoken": "missing"}
+
+
+def test_vctk_of_the_first_release_lists_speakers_without_their_letter(sounds):
+    [clip, *_] = corpora.clips(sounds, "wav")
+    for path in (CORPUS / "wav48/p225/p225_001.wav", CORPUS / "txt/p225/p225_001.txt"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(clip.sound.read_bytes() if path.suffix == ".wav" else b"Hola.")
+    (CORPUS / "speaker-info.txt").write_text("ID  AGE  GENDER  ACCENTS\n225  23  F  English  Surrey\n")
+    [kept] = run()[0]
+    assert (kept.id, kept.speaker, kept.gender, kept.accent) == ("p225_001", "p225", "f", "English")
+
+
+def test_librispeech_names_a_recording_that_its_chapter_does_not_list(sounds):
+    clips = corpora.clips(sounds, "flac")
+    corpora.librispeech(CORPUS, clips)
+    (CORPUS / f"dev-other/{SPEAKER}/7/84-7-0099.flac").write_bytes(clips[0].sound.read_bytes())
+    kept, rejects = run()
+    assert (len(kept), rejects) == (8, {"84-7-0099": "no-transcript"})
+
+
+def test_mls_has_one_listing_for_a_part(sounds):
+    clips = corpora.clips(sounds, "flac")[:2]
+    for part, clip in zip(("train", "test"), clips, strict=True):
+        recording = CORPUS / f"{part}/audio/1234/5678/1234_5678_00000{len(part)}.flac"
+        recording.parent.mkdir(parents=True)
+        recording.write_bytes(clip.sound.read_bytes())
+        (CORPUS / part / "transcripts.txt").write_text(f"{recording.stem}\t{clip.text}\n")
+    (CORPUS / "metainfo.txt").write_text(" SPEAKER | GENDER | PARTITION\n 1234 | M | train\n")
+    found = {u.text: (u.speaker, u.gender, u.part) for u in run()[0]}
+    assert found == {clips[0].text: ("1234", "m", "train"), clips[1].text: ("1234", "m", "test")}
+
+
+# --- encodings
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "mac-roman", "cp850"])
+@pytest.mark.parametrize("layout", ["ljspeech", "two-columns", "vctk", "librispeech", "kaldi", "fish"])
+def test_listings_in_an_encoding_that_params_name_are_read_as_they_were_written(layout, encoding, sounds):
+    corpora.LAYOUTS[layout](CORPUS, corpora.clips(sounds, "flac"))
+    for path in CORPUS.rglob("*"):
+        if path.is_file() and path.suffix != ".flac":
+            path.write_bytes(path.read_text().encode(encoding))
+    kept, rejects = run(encoding=encoding)
+    assert ([u.text for u in kept], rejects) == (list(corpora.TEXTS), {})
+
+
+def test_a_byte_order_mark_says_more_than_params(sounds):
+    corpora.ljspeech(CORPUS, corpora.clips(sounds, "flac"))
+    listing = CORPUS / "metadata.csv"
+    listing.write_text(listing.read_text(), encoding="utf-8-sig")
+    assert [u.text for u in run(encoding="cp1252")[0]] == list(corpora.TEXTS)
 
 
 # --- OpenSLR

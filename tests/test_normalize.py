@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sotaque import audio, files, manifest
+from sotaque import audio, files, loudness, manifest
 from sotaque.data import normalize
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject, Utterance
@@ -46,7 +46,7 @@ def test_every_clip_ends_at_the_same_rate_and_loudness(rate_hz, level):
     utterance, samples = convert(voice(2.0, rate_hz, level=level), rate_hz)
     info = soundfile.info(utterance.audio)
     assert (info.samplerate, info.channels, info.subtype, info.format) == (RATE_HZ, 1, "PCM_16", "WAV")
-    assert audio.loudness_lufs(samples, RATE_HZ) == pytest.approx(-23.0, abs=0.1)
+    assert loudness.loudness_lufs(samples, RATE_HZ) == pytest.approx(-23.0, abs=0.1)
     assert utterance.loudness_lufs == -23.0
     assert utterance.duration_s == pytest.approx(len(samples) / RATE_HZ, abs=1e-4)
 
@@ -64,7 +64,7 @@ def test_a_clip_with_a_peak_stays_quieter_instead_of_clipping():
     utterance, made = convert(samples)
     assert 20 * np.log10(np.abs(made).max()) == pytest.approx(-1.0, abs=0.01)
     assert utterance.loudness_lufs < -24
-    assert audio.loudness_lufs(made, RATE_HZ) == pytest.approx(utterance.loudness_lufs, abs=0.1)
+    assert loudness.loudness_lufs(made, RATE_HZ) == pytest.approx(utterance.loudness_lufs, abs=0.1)
 
 
 def test_float_samples_beyond_full_scale_are_brought_down_unclipped():

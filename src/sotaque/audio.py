@@ -6,11 +6,10 @@ a cut, forged or poisoned file is a ClipError with a stable code and never a sil
 
 from __future__ import annotations
 
-import functools
-import io
+import contextlib
 import stat
 import struct
-import wave
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -21,19 +20,19 @@ import soundfile
 from sotaque import files
 from sotaque.errors import ClipError
 
-CONTAINERS = {"WAV": ".wav", "WAVEX": ".wav", "RF64": ".wav", "FLAC": ".flac", "MP3": ".mp3"}
+WAV, FLAC, MP3, OGG = (".wav",), (".flac",), (".mp3",), (".ogg", ".oga", ".opus")
+CONTAINERS = {"WAV": WAV, "WAVEX": WAV, "RF64": WAV, "FLAC": FLAC, "MP3": MP3, "OGG": OGG}
 MAX_CHANNELS = 8
 MAX_S = 600.0
 MAX_BYTES = 256 * 2**20
 RATES_HZ = (4_000, 384_000)
-LOUDNESS_BLOCK_S = 0.4
-ABSOLUTE_GATE_LUFS = -70.0
-RELATIVE_GATE_LU = -10.0
 OVERSHOOT_S = 0.5
 WHOLE_WITHIN_S = 0.1
-_LUFS_OFFSET = 0.691  # BS.1770-4, formula 2: 0 LUFS is this much more than full scale squared
 _ANTI_PHASE_SHARE = 0.01
+_WAV_HEAD = struct.Struct("<4sI4s4sIHHIIHH4sI")  # RIFF, one chunk of format, one of data
 _MAX_CHUNKS = 1000
+_OGG_PAGE_BYTES = 65_307  # the most
+_OGG_WITHIN_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -62,24 +61,8 @@ def read_header(path: Path, start_s: float = 0.0, end_s: float | None = None) ->
     Raises ClipError: missing, empty, unreadable, format, truncated, channels, rate, segment, too-large,
     too-long.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise ClipError("missing", "is not a regular file")
-    if status.st_size == 0:
-        raise ClipError("empty", "the file has 0 bytes")
-    with _opened(path) as stream:
-        header = Header(stream.format, stream.frames, stream.channels, stream.samplerate)
-    _check_format(header)
-    if (start_s, end_s) != (0.0, None):
-        header = _piece(header, start_s, end_s)
-    _check_length(header)
-    _check_size(path, status.st_size)
-    if header.frames == 0:
-        raise ClipError("empty", "the header is there, but no sound follows it")
-    return header
+    with _checked(path, start_s, end_s) as (_, header):
+        return header
 
 
 def read(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[np.ndarray, int]:
@@ -87,8 +70,8 @@ def read(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[
 
     Raises ClipError: those of read_header, and truncated, unreadable, not-finite, anti-phase.
     """
-    header = read_header(path, start_s, end_s)
-    return decoded(path, header), header.rate_hz
+    with _checked(path, start_s, end_s) as (stream, header):
+        return _decoded(stream, header), header.rate_hz
 
 
 def read_around(
@@ -98,30 +81,11 @@ def read_around(
 
     Samples (T,) float32, rate_hz, and where in them the piece begins and ends. Raises ClipError as `read`.
     """
-    piece = read_header(path, start_s, end_s)
-    with _opened(path) as stream:
-        total = stream.frames
-    around = round(around_s * piece.rate_hz)
-    first, end = max(0, piece.first - around), min(total, piece.first + piece.frames + around)
-    samples = decoded(path, replace(piece, first=first, frames=end - first))
+    with _checked(path, start_s, end_s) as (stream, piece):
+        around = round(around_s * piece.rate_hz)
+        first, end = max(0, piece.first - around), min(stream.frames, piece.first + piece.frames + around)
+        samples = _decoded(stream, replace(piece, first=first, frames=end - first))
     return samples, piece.rate_hz, piece.first - first, piece.first + piece.frames - first
-
-
-def decoded(path: Path, header: Header) -> np.ndarray:
-    """The samples (T,) that a header speaks of, one channel."""
-    channels = np.empty((header.frames, header.channels), dtype=np.float32)
-    with _opened(path) as stream:
-        try:
-            if header.piece:
-                stream.seek(header.first)
-            frames = len(stream.read(out=channels))
-        except RuntimeError as error:
-            raise ClipError("unreadable", f"decoding fails: {_words(error)}") from None
-    if frames != header.frames:
-        raise ClipError("truncated", f"the header claims {header.frames} samples, {frames} can be decoded")
-    if not np.isfinite(channels).all():
-        raise ClipError("not-finite", "some samples are NaN or infinite")
-    return to_mono(channels)
 
 
 def to_mono(channels: np.ndarray) -> np.ndarray:
@@ -149,29 +113,6 @@ def resample(samples: np.ndarray, rate_hz: int, to_hz: int) -> np.ndarray:
     return samples if rate_hz == to_hz else soxr.resample(samples, rate_hz, to_hz, quality="HQ")
 
 
-def loudness_lufs(samples: np.ndarray, rate_hz: int) -> float:
-    """Integrated loudness by EBU R128 (ITU-R BS.1770-4), -inf for silence.
-
-    As pyloudnorm measures it, whose filters it uses, in a quarter of the time: the gating blocks overlap by
-    three quarters, so each hop of 100 ms is summed once. Raises ClipError "too-short" under 0.4 s, the
-    length of one gating block.
-    """
-    from scipy.signal import sosfilt
-
-    if len(samples) < LOUDNESS_BLOCK_S * rate_hz:
-        raise ClipError("too-short", f"{len(samples) / rate_hz:.3f} s; loudness needs {LOUDNESS_BLOCK_S} s")
-    energy = np.square(sosfilt(_k_weighting(rate_hz), samples.astype(np.float64)))
-    hop = LOUDNESS_BLOCK_S / 4 * rate_hz
-    edges = (np.arange(int(len(samples) / hop + 1e-9) + 1) * hop + 1e-9).astype(int)
-    hops = np.add.reduceat(energy[: edges[-1]], edges[:-1])
-    blocks = (hops[:-3] + hops[1:-2] + hops[2:-1] + hops[3:]) / (4 * hop)
-    heard = blocks[blocks >= 10 ** ((ABSOLUTE_GATE_LUFS + _LUFS_OFFSET) / 10)]
-    if not heard.size:
-        return -np.inf
-    above = heard[heard > heard.mean() * 10 ** (RELATIVE_GATE_LU / 10)]
-    return float(10 * np.log10(above.mean())) - _LUFS_OFFSET
-
-
 def high_pass(samples: np.ndarray, rate_hz: int, from_hz: float) -> np.ndarray:
     """Samples (T,) through a Butterworth filter of fourth order: 3 dB less at from_hz, 24 an octave below."""
     from scipy.signal import butter, sosfilt
@@ -185,17 +126,17 @@ def encoded(samples: np.ndarray, rate_hz: int) -> bytes:
 
     Samples beyond full scale are clipped: the caller sets the level. Raises ClipError "not-finite".
     """
-    if not np.isfinite(samples).all():
+    scaled = samples * np.float32(2**15)  # exact: only the exponent changes
+    low, high = scaled.min(initial=0.0), scaled.max(initial=0.0)
+    if not np.isfinite(high - low):
         raise ClipError("not-finite", "refusing to write NaN or infinite samples")
-    scaled = np.rint(samples * np.float32(2**15))  # exact: only the exponent changes
-    integers = np.clip(scaled, -(2**15), 2**15 - 1, out=scaled).astype("<i2")
-    content = io.BytesIO()
-    with wave.open(content, "wb") as stream:
-        stream.setnchannels(1)
-        stream.setsampwidth(2)
-        stream.setframerate(rate_hz)
-        stream.writeframes(integers.tobytes())
-    return content.getvalue()
+    np.rint(scaled, out=scaled)
+    if low < -(2**15) or high > 2**15 - 1:
+        np.clip(scaled, -(2**15), 2**15 - 1, out=scaled)
+    integers = scaled.astype("<i2")
+    size = integers.nbytes
+    head = (b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16, b"data", size)
+    return _WAV_HEAD.pack(*head) + integers.tobytes()
 
 
 def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
@@ -203,19 +144,60 @@ def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
     files.write_bytes(path, encoded(samples, rate_hz))
 
 
-def load_libraries() -> None:
+def load_libraries(high_pass: bool = False) -> None:
     """Import now what the functions above import when first called, so that a forked worker need not."""
-    import pyloudnorm  # noqa: F401
-    import scipy.signal  # noqa: F401
     import soxr  # noqa: F401
 
+    if high_pass:
+        import scipy.signal  # noqa: F401
 
-@functools.cache
-def _k_weighting(rate_hz: int) -> np.ndarray:
-    """Two second-order sections (2, 6): the head's acoustics, and a high-pass."""
-    import pyloudnorm
 
-    return np.stack([np.r_[f.b, f.a] for f in pyloudnorm.Meter(rate_hz)._filters.values()])
+@contextlib.contextmanager
+def _checked(path: Path, start_s: float, end_s: float | None) -> Iterator[tuple[soundfile.SoundFile, Header]]:
+    """The opened file, and the header of what is wanted of it; see read_header."""
+    size = _size(path)
+    with _opened(path) as stream:
+        header = Header(stream.format, stream.frames, stream.channels, stream.samplerate)
+        _check_format(header)
+        if (start_s, end_s) != (0.0, None):
+            header = _piece(header, start_s, end_s)
+        _check_length(header)
+        _check_size(path, size, stream)
+        if header.frames == 0:
+            raise ClipError("empty", "the header is there, but no sound follows it")
+        yield stream, header
+
+
+def _size(path: Path) -> int:
+    """In bytes."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ClipError("missing", "is not a regular file")
+    if status.st_size == 0:
+        raise ClipError("empty", "the file has 0 bytes")
+    return status.st_size
+
+
+def _decoded(stream: soundfile.SoundFile, header: Header) -> np.ndarray:
+    """The samples (T,) that a header speaks of, one channel."""
+    kind = np.int16 if stream.subtype == "PCM_16" else np.float32
+    channels = np.empty((header.frames, header.channels), dtype=kind)
+    try:
+        if header.piece:
+            stream.seek(header.first)
+        frames = len(stream.read(out=channels, dtype=kind.__name__))
+    except RuntimeError as error:
+        raise ClipError("unreadable", f"decoding fails: {_words(error)}") from None
+    if frames != header.frames:
+        raise ClipError("truncated", f"the header claims {header.frames} samples, {frames} can be decoded")
+    if kind is np.int16:  # the values that libsndfile would make of them, in a third of the time
+        channels = np.multiply(channels, np.float32(2**-15), dtype=np.float32)
+    if not np.isfinite(channels).all():
+        raise ClipError("not-finite", "some samples are NaN or infinite")
+    return to_mono(channels)
 
 
 def _opened(path: Path) -> soundfile.SoundFile:
@@ -270,15 +252,36 @@ def _check_length(header: Header) -> None:
         )
 
 
-def _check_size(path: Path, size: int) -> None:
-    """What libsndfile lets pass: a WAV that is shorter than its data chunk claims."""
+def _check_size(path: Path, size: int, opened: soundfile.SoundFile) -> None:
+    """What libsndfile lets pass: a file that is shorter than its header, or its last page, claims."""
     with path.open("rb") as stream:
         magic = stream.read(4)
-        if magic not in (b"RIFF", b"RF64", b"RIFX"):
-            return
-        end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
-        if end > size:
-            raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
+        if magic == b"OggS":
+            _check_ogg(stream, size, opened.frames, opened.samplerate)
+        elif magic in (b"RIFF", b"RF64", b"RIFX"):
+            end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
+            if end > size:
+                raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
+
+
+def _check_ogg(stream: BinaryIO, size: int, frames: int, rate_hz: int) -> None:
+    """The last page (RFC 3533, 6) ends the stream, and counts no more samples than were found.
+
+    Those of Opus (RFC 7845, 4) are of 48 kHz, and the first of them, as its head says, are no sound.
+    """
+    stream.seek(28)
+    head = stream.read(12)
+    unit_hz, skipped = (
+        (48_000, struct.unpack("<H", head[10:])[0]) if head[:8] == b"OpusHead" else (rate_hz, 0)
+    )
+    stream.seek(max(0, size - _OGG_PAGE_BYTES))
+    tail = stream.read(_OGG_PAGE_BYTES)
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        raise ClipError("truncated", "its last page is not marked as the last, or is cut")
+    claimed_s = (struct.unpack("<q", page[6:14])[0] - skipped) / unit_hz
+    if frames / rate_hz < claimed_s - _OGG_WITHIN_S:
+        raise ClipError("truncated", f"it claims {claimed_s:.3f} s, {frames / rate_hz:.3f} s can be decoded")
 
 
 def _wav_end(stream: BinaryIO, order: str) -> int:

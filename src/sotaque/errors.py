@@ -28,7 +28,7 @@ REMEDIES = {
     "duplicate-id": "give every clip an id of its own",
     "duplicate-text": "nothing need be done, if the speaker said it twice",
     "empty": "copy the file again from where it came from",
-    "encoding": "save the file as UTF-8: iconv -f cp1252 -t utf-8 OLD > NEW",
+    "encoding": "save the file as UTF-8: iconv -f cp1252 -t utf-8 OLD > NEW; or name it in ingest.encoding",
     "foreign-characters": "spell the text in its language's letters where the speaker does; else leave it",
     "format": "convert it: ffmpeg -i OLD NEW.wav",
     "held-back": "limit the one peak, a click or a plosive, in an audio editor",

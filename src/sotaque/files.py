@@ -32,6 +32,7 @@ def atomic(path: Path, wait: bool = True) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.fchmod(handle, 0o644)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,13 +40,12 @@ def atomic(path: Path, wait: bool = True) -> Iterator[Path]:
         if wait:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
+        os.replace(name, path)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
 
 
 def remove(path: Path) -> None:

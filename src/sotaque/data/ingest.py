@@ -18,6 +18,7 @@ from typing import TypeVar
 from sotaque import audio, files, manifest, sandbox, text
 from sotaque.audio import Header
 from sotaque.data import ids, layouts, transcripts
+from sotaque.data.layouts import table
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance, Warned
@@ -45,8 +46,9 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.
     """
-    corpus = layouts.root(corpus, settings.ingest.layout)
-    rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
+    with table.encoded_as(settings.ingest.encoding):
+        corpus = layouts.root(corpus, settings.ingest.layout)
+        rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
     kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
@@ -149,7 +151,7 @@ def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
         reason = f"{utterance.language} does not write {listed} of {utterance.text[:80]!r}"
         yield ClipError("foreign-characters", reason)
     suffix = Path(utterance.audio).suffix
-    if suffix.lower() != audio.CONTAINERS[header.container]:
+    if suffix.lower() not in audio.CONTAINERS[header.container]:
         reason = f"called {suffix or 'without a suffix'}, read as {header.container}, which it holds"
         yield ClipError("wrong-suffix", reason)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sotaque import audio, model_spec, text, vad
+from sotaque import audio, loudness, model_spec, text, vad
 from sotaque import manifest as manifests
 from sotaque.data import transcripts
 from sotaque.data.measures import codec, signal
@@ -76,7 +76,7 @@ def of_source(source: Utterance) -> dict[str, float]:
     """
     try:
         samples, rate_hz = audio.read(Path(source.audio), source.start_s, source.end_s)
-        loudness_lufs = audio.loudness_lufs(samples, rate_hz)
+        loudness_lufs = loudness.loudness_lufs(samples, rate_hz)
     except ClipError as error:
         log.warning("measure: the recording of %s is left out: %s", source.id, error)
         return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sotaque import audio, files, model_spec, sandbox, vad
+from sotaque import audio, files, loudness, model_spec, sandbox, vad
 from sotaque.data import pauses
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject, Utterance
@@ -33,7 +33,7 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
     utterances = read_manifest(manifest / f"{shard}.jsonl")
     kept: list[Utterance] = []
     rejects: list[Reject] = []
-    audio.load_libraries()
+    audio.load_libraries(high_pass=settings.normalize.high_pass_hz > 0)
     if settings.normalize.trim == "vad":
         vad.load_libraries()
     work = functools.partial(prepared, wanted=settings.normalize, rate_hz=rate_hz)
@@ -127,9 +127,10 @@ def levelled(
 
     Raises ClipError "silent" for a clip without loudness (all below -70 LUFS, R128's absolute gate).
     """
-    loudness_lufs = audio.loudness_lufs(samples, rate_hz)
-    if not np.isfinite(loudness_lufs):
+    powers = loudness.block_powers(samples, rate_hz)
+    if not np.isfinite(loudness.gated_lufs(powers[0])):
         raise ClipError("silent", "nothing in it is louder than -70 LUFS")
     headroom_db = peak_dbfs - 20 * float(np.log10(max(samples.max(), -samples.min())))
-    gain_db = min(target_lufs - loudness_lufs, headroom_db)
-    return samples * np.float32(10 ** (gain_db / 20)), loudness_lufs + gain_db
+    gain_db = min(loudness.gain_db(powers, target_lufs), headroom_db)
+    loudness_lufs = loudness.gated_lufs(powers[0] * 10 ** (gain_db / 10))
+    return samples * np.float32(10 ** (gain_db / 20)), loudness_lufs

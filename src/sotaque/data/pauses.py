@@ -36,9 +36,10 @@ def activity(samples: np.ndarray, rate_hz: int, wanted: Normalize) -> Activity:
 def by_level(samples: np.ndarray, rate_hz: int, below_peak_db: float) -> Activity:
     """Heard is a frame whose power is no more than below_peak_db under the loudest one's."""
     hop = max(1, round(_LEVEL_FRAME_S * rate_hz))
-    energy = np.zeros(-(-len(samples) // hop) * hop)
-    np.square(samples, out=energy[: len(samples)], dtype=np.float64)
-    power = energy.reshape(-1, hop).mean(axis=1)
+    whole = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    rest = samples[whole.size :]
+    energy = np.einsum("fs,fs->f", whole, whole)
+    power = (np.append(energy, rest @ rest) if rest.size else energy) / hop
     loudest = power.max(initial=0.0)
     return Activity((power > loudest * 10 ** (-below_peak_db / 10)) & (loudest > 0), hop / rate_hz)
 

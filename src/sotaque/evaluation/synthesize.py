@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sotaque import audio, backends, device, manifest, model_spec
+from sotaque import audio, backends, device, loudness, manifest, model_spec
 from sotaque.backends.protocol import Backend, Reference
 from sotaque.backends.references import References
 from sotaque.errors import SettingsError
@@ -142,9 +142,9 @@ def seed_of(seed: int, identifier: str) -> int:
 
 def match_loudness(samples: np.ndarray, rate_hz: int, target_lufs: float) -> np.ndarray:
     """Scale to target_lufs, but never beyond a peak of 0.98; under 0.4 s or silent: unchanged."""
-    if len(samples) < audio.LOUDNESS_BLOCK_S * rate_hz or not np.any(samples):
+    if len(samples) < loudness.BLOCK_S * rate_hz or not np.any(samples):
         return samples
-    gain = 10 ** ((target_lufs - audio.loudness_lufs(samples, rate_hz)) / 20)
+    gain = 10 ** ((target_lufs - loudness.loudness_lufs(samples, rate_hz)) / 20)
     return (samples * min(gain, PEAK / np.abs(samples).max())).astype(np.float32)
 
 

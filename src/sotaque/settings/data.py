@@ -19,6 +19,8 @@ Layout = Literal[
     "ljspeech",
     "common-voice",
     "openslr",
+    "vctk",
+    "librispeech",
     "kaldi",
     "audiofolder",
     "jsonl",
@@ -26,6 +28,8 @@ Layout = Literal[
     "two-columns",
     "fish",
 ]
+
+Encoding = Literal["utf-8", "cp1252", "latin-1", "iso-8859-15", "mac-roman", "cp850", "cp1256", "iso-8859-6"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Corpus:
 class Ingest:
     corpus: str = "demo"
     layout: Layout = "auto"
+    encoding: Encoding = "utf-8"
     language: Literal["pt", "es", "en", "ar"] = "pt"
     speaker: str = "speaker"
     max_rejected_share: float = number(0.05, 0.0, 1.0)

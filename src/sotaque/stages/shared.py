@@ -7,6 +7,7 @@ HEARING = (
         for name in ("context", "recognizer", "wer", "similarity", "synthesize", "bootstrap")
     ),
     "text.py",
+    "loudness.py",
 )
 MODEL = "workflow/models/{model}.yaml"
 BASE = "models/{model}/base"

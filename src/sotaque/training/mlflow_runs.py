@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import logging
 import os
 import platform
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sotaque import files, seal
 from sotaque.jobs import Job
 from sotaque.settings import Settings
-from sotaque.stages import DEMO
+from sotaque.stages import DEMO, STAGES
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -42,10 +41,18 @@ def pipeline_key(settings: Settings) -> str:
     """The checksum of everything that a pipeline's result depends on and that is known beforehand."""
     params = asdict(settings)
     del params["tracking"], params["compare"]
-    corpus = Path("data/raw") / settings.ingest.corpus
-    made_here = settings.ingest.corpus == DEMO or not corpus.is_dir()
-    data = "" if made_here else seal.tree_sha256(corpus)
+    data = corpus_sha256(settings)
     return files.sha256_of({"params": params, "code": seal.code_sha256((".",)), "data": data})
+
+
+def corpus_sha256(settings: Settings) -> str:
+    """That of a person's own corpus, as ingest has sealed it or, before that, as it lies there."""
+    corpus, ingest = Path("data/raw") / settings.ingest.corpus, STAGES["ingest"]
+    sealed = ingest.seal_of(ingest.out)
+    if settings.ingest.corpus == DEMO or not corpus.is_dir():
+        return ""
+    known = files.read_json(sealed)["upstream"] if sealed.exists() else {}
+    return known.get(corpus.as_posix()) or seal.tree_sha256(corpus)
 
 
 def connect() -> MlflowClient:
@@ -102,6 +109,8 @@ def child_of(client: MlflowClient, parent: Run, name: str) -> Run:
 
 
 def _tags() -> dict[str, str]:
+    import importlib.metadata
+
     tags = {
         "git.commit": _git_commit(),
         "engine": "dvc" if "DVC_ROOT" in os.environ else os.environ.get("SOTAQUE_ENGINE", "command line"),

@@ -53,8 +53,9 @@ def _clip(folder: Path, name: str, stem: str, names: set[str]) -> Row:
             name, stem, name, "", speaker, fault=ClipError("outside-root", f"{label} links out of the corpus")
         )
     text = table.decode((folder / label).read_bytes(), label)
-    if text != text.encode("utf-8", "replace").decode("utf-8"):
-        return Row(name, stem, name, "", speaker, fault=ClipError("encoding", f"{label} is not UTF-8"))
+    if not table.readable(text):
+        fault = ClipError("encoding", f"{label}: {table.not_encoded()}")
+        return Row(name, stem, name, "", speaker, fault=fault)
     return Row(label, stem, name, text, speaker)
 
 

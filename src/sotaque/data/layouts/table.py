@@ -7,16 +7,19 @@ its own line only and every line is either kept or rejected.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import functools
 import re
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
 AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "mp3", "flac", "recordings")
 NAMES = {
     "id": ("id", "name", "utterance_id", "utt_id"),
@@ -55,6 +58,7 @@ NAMES = {
 WHOLE = "\n"
 _UNQUOTED = ("|", "\t", WHOLE)
 _PEEK_BYTES = 2**16
+ENCODING = ContextVar("encoding", default="utf-8")  # of listings without a byte order mark
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,18 @@ class Line:
     fault: ClipError | None = None
 
 
+@contextlib.contextmanager
+def encoded_as(encoding: str) -> Iterator[None]:
+    """What is read inside has this encoding, where no byte order mark says otherwise."""
+    token = ENCODING.set(encoding)
+    try:
+        yield
+    finally:
+        ENCODING.reset(token)
+
+
 def decode(raw: bytes, name: str) -> str:
-    """UTF-8 with or without a byte order mark, or UTF-16 with one; other bytes become lone surrogates.
+    """By the byte order mark, UTF-8 or UTF-16, else by ENCODING; wrong bytes become lone surrogates.
 
     Raises InputError when a UTF-16 file is cut in the middle of a character.
     """
@@ -76,7 +90,18 @@ def decode(raw: bytes, name: str) -> str:
             return raw.decode("utf-16")
         except UnicodeDecodeError as error:
             raise InputError(f"{name}: begins as UTF-16, but {error}; save it as UTF-8") from None
-    return raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    if raw.startswith(codecs.BOM_UTF8):
+        return raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    return raw.decode(ENCODING.get(), "surrogateescape")
+
+
+def readable(text: str) -> bool:
+    """Whether every byte of it could be decoded."""
+    return text == text.encode("utf-8", "replace").decode("utf-8")
+
+
+def not_encoded() -> str:
+    return f"not {ENCODING.get().upper()}"
 
 
 def lines(path: Path, delimiter: str, inside: str = "") -> list[Line]:
@@ -94,8 +119,9 @@ def first_line(path: Path) -> str:
     """The first line that is not blank, or "" where there is none; for looking at a folder."""
     with path.open("rb") as stream:
         raw = stream.read(_PEEK_BYTES)
-    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = raw.decode("utf-16" if wide else "utf-8-sig", "replace")
+    marks = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
+    encoding = next((name for mark, name in marks.items() if raw.startswith(mark)), ENCODING.get())
+    text = raw.decode(encoding, "replace")
     return next((line for line in _split(text) if line.strip()), "")
 
 
@@ -180,10 +206,9 @@ def _exists(path: Path) -> bool:
 
 
 def _line(where: str, line: str, delimiter: str) -> Line:
-    readable = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    if readable != line:
-        fault = ClipError("encoding", f"{where}: not UTF-8")
-        return Line(where, tuple(readable.split(delimiter)), fault)
+    if not readable(line):
+        shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return Line(where, tuple(shown.split(delimiter)), ClipError("encoding", f"{where}: {not_encoded()}"))
     try:
         return Line(where, cut(line, delimiter))
     except csv.Error as error:
