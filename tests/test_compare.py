@@ -98,6 +98,8 @@ def test_the_page_shows_every_model_and_plays_its_sound(made):
         assert words.parameters(row["parameters"]) in said
         assert words.duration(row["training_s"]) in said
         assert row["text"]["pt"] in said
+    assert "depth_share 0.5" in said
+    assert "text_drop 0.15" in said
     columns = ["reference", *(f"{model}, tuned" for model in MODELS)]
     assert [cell["data-system"] for cell in reader.of("td") if "data-system" in cell] == columns
     [clip] = [c for c in manifest.read(Path("data/splits/test.jsonl")) if c.text in said]

@@ -50,6 +50,7 @@ class Entry:
             "training_s": self.training_s,
             "selected_step": self.selected_step,
             "trained_with": self.trained_with,
+            "learning": dataclasses.asdict(self.spec.learning),
             "generation": dataclasses.asdict(self.spec.generation),
             "text": words.text_forms(self.spec, self.results["tuned"]["wer"]["method"]["normalizer"]),
             "timed_on": f"{speed['hardware']}, {speed['threads']} thread(s)",

@@ -60,6 +60,6 @@ def how_made(entry: Entry) -> list[tuple[str, str]]:
             f"{method}; {with_['epochs']} epochs, peak learning rate {with_['lr']:g}, seed {with_['seed']}; "
             f"step {entry.selected_step} was selected",
         ),
-        ("Generation", ", ".join(f"{key} {value:g}" for key, value in row["generation"].items())),
+        *words.own(row["learning"], row["generation"]),
         ("Timed on", row["timed_on"]),
     ]

@@ -102,7 +102,7 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
         ),
         ("Text normaliser", normalizers),
         ("Text as the model reads it", "; ".join(f"{language}: {form}" for language, form in forms.items())),
-        ("Generation", ", ".join(f"{key} {value:g}" for key, value in asdict(spec.generation).items())),
+        *own(asdict(spec.learning), asdict(spec.generation)),
         ("ASR", f"openai-whisper, {source(spec.asr)}, {heard['asr']}; {heard['decode']}"),
         ("MOS", f"{results['mos']['method']['predictor']}, mean over {results['mos']['method']['over']}"),
         (
@@ -112,6 +112,16 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
         ("RTF", "seconds of computing per second of speech, codec included, one clip at a time"),
         ("Timed on", f"{speed['hardware']}, {speed['threads']} thread(s)"),
         ("Loudness", "every system's clip is scaled to the loudness of its recording"),
+    ]
+
+
+def own(learning: dict[str, float], generation: dict[str, float]) -> list[tuple[str, str]]:
+    """What the family alone was told; a family that has nothing of its own to learn by has no such term."""
+    terms = {"Learning": learning, "Generation": generation}
+    return [
+        (term, ", ".join(f"{key} {value:g}" for key, value in values.items()))
+        for term, values in terms.items()
+        if values
     ]
 
 
