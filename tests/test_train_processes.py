@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 import tiny
@@ -138,6 +139,18 @@ def test_another_process_that_dies_is_named_and_the_run_goes_on_from_its_checkpo
     tiny.train(world)
     assert "going on from step 4" in caplog.text
     assert tiny.tree(tiny.LORA) == tiny.tree(alone[0] / "two")
+
+
+def test_a_process_that_says_nothing_is_told_from_a_fault_of_our_own():
+    """What gloo and NCCL raise when their time is over, in torch's words and classes."""
+    silent = RuntimeError("[unbound_buffer.cc:78] gloo: Timed out waiting 600000ms for recv operation\nmore")
+    for error in (silent, dist.DistBackendError("NCCL communicator was aborted")):
+        found = processes._blame([], error)
+        assert isinstance(found, ModelError)
+        assert "said nothing for 10 min: " + str(error).splitlines()[0] in str(found)
+        assert "goes on from the last checkpoint" in str(found)
+    fault = RuntimeError("a product of other sizes")
+    assert processes._blame([], fault) is fault
 
 
 def other():

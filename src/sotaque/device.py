@@ -16,7 +16,7 @@ def prepare(threads: int) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # else each empty() costs
+    torch.utils.deterministic.fill_uninitialized_memory = False  # all of it is overwritten
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
