@@ -196,7 +196,7 @@ def table(figures: dict) -> str:
         lines.append(f"| {int(rate) / 1000:g} kHz | {ours:.1f} s | {' | '.join(times)} |")
     first = next(iter(figures["rates_hz"].values()))
     average_s = first["hours"] * 3600 / figures["clips"]
-    said = f"{figures['clips']} clips of {average_s:.1f} s on average; processor time of whole commands on one core."
+    said = f"{figures['clips']} clips of {average_s:.1f} s on average; processor time of whole commands."
     return "\n".join([*lines, "", f"{said} {_levels(figures)}"])
 
 
