@@ -61,7 +61,7 @@ def by_turns(clone: Path, threads: int) -> dict[str, float]:
 
 
 def together(clone: Path, jobs: list[list[str]], threads: int) -> float:
-    """Seconds that these `python -m bench.tokenize ...` compute on one thread; on several, until the last ends."""
+    """Seconds that these `python -m bench.tokenize ...` compute on one thread, or take on several."""
     command = [sys.executable, "-W", "ignore", "-m", "bench.tokenize"]
     running = [
         subprocess.Popen(
