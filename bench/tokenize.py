@@ -2,7 +2,8 @@
 
 The loop is that of public notebooks: read a clip, encode it, put its codes in order one by one. It computes
 with all threads of the machine; ours has one job for each, as Snakemake would run them. Then both with one
-thread. Imports are done before the clock starts; loading the codec, reading and writing are measured.
+thread, by processor time, which other work on the machine hardly changes. Imports are done before the clock
+starts; loading the codec, reading and writing are measured.
 """
 
 from __future__ import annotations
@@ -49,18 +50,18 @@ def run() -> dict:
 
 
 def by_turns(clone: Path, threads: int) -> dict[str, float]:
-    """Median seconds of both with so many threads."""
+    """Median seconds of both with so many threads: of the processor with one, of the wall clock with more."""
     shards = manifest.shard_names(place.CORES)
     jobs = {
         "loop": [["loop", str(threads)]],
         "ours": [["ours", *shards[start::threads]] for start in range(threads)],
     }
-    turns = [{name: together(clone, mine) for name, mine in jobs.items()} for _ in range(TURNS)]
+    turns = [{name: together(clone, mine, threads) for name, mine in jobs.items()} for _ in range(TURNS)]
     return {name: round(statistics.median(turn[name] for turn in turns), 2) for name in jobs}
 
 
-def together(clone: Path, jobs: list[list[str]]) -> float:
-    """Seconds from a common start until the last of these `python -m bench.tokenize ...` is done."""
+def together(clone: Path, jobs: list[list[str]], threads: int) -> float:
+    """Seconds that these `python -m bench.tokenize ...` compute on one thread, or take on several."""
     command = [sys.executable, "-W", "ignore", "-m", "bench.tokenize"]
     running = [
         subprocess.Popen(
@@ -79,7 +80,8 @@ def together(clone: Path, jobs: list[list[str]]) -> float:
     for process in running:
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, process.args)
-    return max(map(float, said)) - started
+    ends, computed_s = zip(*(map(float, line.split()) for line in said), strict=True)
+    return computed_s[0] if threads == 1 else max(ends) - started
 
 
 def different(clone: Path) -> int:
@@ -95,15 +97,15 @@ def different(clone: Path) -> int:
     return wrong
 
 
-def loop(threads: int) -> None:
-    """What notebooks do; leaves id -> codes in the order of speaking."""
+def loop(threads: int) -> float:
+    """What notebooks do; leaves id -> codes in the order of speaking. The seconds that it computed."""
     import soundfile
     import torch
     from snac import SNAC
 
     torch.set_num_threads(threads)
     clips = [c for p in sorted(Path("data/wav").glob("*/manifest.jsonl")) for c in manifest.read(p)]
-    ready()
+    started = ready()
     snac, made = SNAC.from_pretrained(str(BASE / "codec")), {}
     for clip in clips:
         wave, _ = soundfile.read(clip.audio, dtype="float32")
@@ -115,23 +117,27 @@ def loop(threads: int) -> None:
                 codes.append(books[book][0][count * frame + which].item())
         made[clip.id] = codes
     np.savez(LOOP, **{name: np.array(codes, np.int16) for name, codes in made.items()})
+    return time.process_time() - started
 
 
-def ours(shards: list[str]) -> None:
+def ours(shards: list[str]) -> float:
     import sotaque.backends.orpheus.codec  # noqa: F401  the clock starts after imports, as in the loop
     from sotaque import settings
     from sotaque.data import tokenize
 
     found = settings.read(Path("params.yaml"))
-    ready()
+    started = ready()
     for shard in shards:
         wav = Path("data/wav") / shard
         tokenize.run(found, model=MODEL, wav=wav, base=BASE, out=TOKENS / shard, shard=shard)
+    return time.process_time() - started
 
 
-def ready() -> None:
+def ready() -> float:
+    """The processor time at which the clock starts."""
     print("ready", flush=True)
     sys.stdin.readline()
+    return time.process_time()
 
 
 def table(figures: dict) -> str:
@@ -149,5 +155,5 @@ def table(figures: dict) -> str:
 
 if __name__ == "__main__":
     word, *arguments = sys.argv[1:]
-    loop(int(arguments[0])) if word == "loop" else ours(arguments)
-    print(time.monotonic(), flush=True)
+    computed_s = loop(int(arguments[0])) if word == "loop" else ours(arguments)
+    print(time.monotonic(), computed_s, flush=True)

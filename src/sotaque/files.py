@@ -30,22 +30,45 @@ def atomic(path: Path, wait: bool = True) -> Iterator[Path]:
     wait: until the disk has it, some milliseconds; for many files, `settle` waits for all at once.
     An OSError out of the block, a full disk say, names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.fchmod(handle, 0o644)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
+    with _placed(path) as (handle, name):
+        os.close(handle)
+        yield Path(name)
         if wait:
-            with temporary.open("rb") as written:
+            with open(name, "rb") as written:
                 os.fsync(written.fileno())
+
+
+def write_bytes(path: Path, content: bytes | memoryview, wait: bool = True) -> None:
+    """As `atomic`, in fewer steps: of some files there are a hundred thousand."""
+    with _placed(path) as (handle, _), open(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        if wait:
+            os.fsync(handle)
+
+
+@contextlib.contextmanager
+def _placed(path: Path) -> Iterator[tuple[int, str]]:
+    """A new file beside `path`, its handle and name, which becomes `path` when the block ends well."""
+    name = f"{path.parent}/.{path.name}.{os.urandom(4).hex()}.part"
+    try:
+        handle = _created(name)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _created(name)
+    try:
+        os.fchmod(handle, 0o644)
+        yield handle, name
         os.replace(name, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
+
+
+def _created(name: str) -> int:
+    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
 def remove(path: Path) -> None:
@@ -70,11 +93,6 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_bytes(path: Path, content: bytes, wait: bool = True) -> None:
-    with atomic(path, wait) as temporary:
-        temporary.write_bytes(content)
 
 
 def settle(folder: Path) -> None:
