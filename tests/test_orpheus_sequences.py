@@ -9,6 +9,7 @@ import torch
 
 import tiny
 from families import FRAMES, PROMPTS
+from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.protocol import IGNORED
 
 pytestmark = pytest.mark.parametrize("subject", ["orpheus-micro", "orpheus-real"], indirect=True)
@@ -17,19 +18,19 @@ pytestmark = pytest.mark.parametrize("subject", ["orpheus-micro", "orpheus-real"
 def test_training_prompt_is_inference_prompt(subject, backend, network, monkeypatch):
     """The ids that generation starts from are those that stand before the first code in training."""
     seen = []
-    monkeypatch.setattr(type(network.model), "forward", spy(type(network.model).forward, seen))
+    monkeypatch.setattr(Decoder, "__init__", spy(Decoder.__init__, seen))
     backend.generate(network, PROMPTS[:1], subject.lasting(1), [0])
     item = subject.examples()[0]
-    prompt = seen[0]["input_ids"][0].tolist()
-    assert prompt == list(item.input_ids[: len(prompt)])
+    [[prompt]] = seen
+    assert list(prompt) == list(item.input_ids[: len(prompt)])
     assert item.labels[len(prompt)] != IGNORED
     assert item.labels[len(prompt) - 1] == IGNORED
 
 
-def spy(forward, seen):
-    def watched(self, *args, **kwargs):
-        seen.append(kwargs)
-        return forward(self, *args, **kwargs)
+def spy(begin, seen):
+    def watched(self, llama, prompts, steps):
+        seen.append(prompts)
+        begin(self, llama, prompts, steps)
 
     return watched
 
