@@ -66,11 +66,6 @@ class Backend:
                 f"{path}: <|AUDIO|> and <|audio_eos|> are {self.layout.audio} and {self.layout.audio_end}, "
                 f"but config.json beside it says {expected[0]} and {expected[1]}; they do not belong together"
             )
-        if mimi.codebook_size & (mimi.codebook_size - 1):
-            raise ModelError(
-                f"{base / 'codec'}: codebooks of {mimi.codebook_size} codes, expected a power of two, which "
-                "Mimi's bits need: 2048 as in kyutai/mimi (2051 are the network's, with its special codes)"
-            )
         if mimi.num_quantizers < config.num_codebooks or mimi.codebook_size > config.vocab_size:
             raise ModelError(
                 f"{base / 'codec'}: {mimi.num_quantizers} codebooks of {mimi.codebook_size}, but the network "

@@ -56,12 +56,13 @@ class Codec:
 
 def read_config(folder: Path) -> MimiConfig:
     """Raises ModelError when the folder holds no Mimi."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise ModelError(
             f"{folder}/config.json: not a configuration of Mimi: {reason}; put the codec kyutai/mimi there"
         ) from None

@@ -41,13 +41,14 @@ def _quiet() -> Iterator[None]:
 
 def read_config(folder: Path) -> CsmConfig:
     """Raises ModelError when the folder holds no CSM."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise ModelError(
             f"{folder}/config.json: not a configuration of CSM: {reason}; expected sesame/csm-1b in "
             "transformers' layout, not in its authors' first one"
