@@ -78,6 +78,13 @@ def test_a_folder_that_lacks_a_file_is_told_which(parts, lost):
         run()
 
 
+def test_a_file_that_files_leaves_out_is_told_with_what_it_takes(parts):
+    rewrite("{folder: parts/network}", "{folder: parts/network, files: ['*.json', 'transformers*']}")
+    told = r"lacks \*.safetensors; found: .*where network.files takes only \*.json, transformers\*; "
+    with pytest.raises(ModelError, match=told):
+        run()
+
+
 def test_each_family_needs_its_own_files(parts):
     rewrite("backend: orpheus", "backend: csm")
     (Path("parts/codec") / "config.json").unlink()
@@ -169,7 +176,12 @@ def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
 
 @pytest.mark.parametrize(("old", "new", "told"), [
     ("{folder: parts/codec}", "{folder: a, hub: b/c}", "codec must name exactly one of folder, hub, whisper"),
-    ("{folder: parts/codec}", "{}", "codec must name exactly one of folder, hub, whisper"),
+    ("{folder: parts/codec}", "{}", "codec must name exactly one of folder, hub, whisper; it names none"),
+    ("{folder: parts/codec}", "{folder: ''}", "codec.folder is empty"),
+    ("{folder: parts/codec}", "{whisper: tiny}", "codec.whisper is 'tiny', and only asr can be"),
+    ("backend: orpheus", "backend: orpheus\ngeneration: []", r"generation is \[\], expected a mapping"),
+    ("backend: orpheus", "backend: orpheus\nlearning: false", "learning is False, expected a mapping"),
+    ("backend: orpheus", "backend: orpheus\nlearning: {x: 1}", "learning.x: 1; allowed here: none"),
     ("{folder: parts/codec}", "{hub: b/c}", "without a revision"),
     ("{folder: parts/codec}", "{hub: b/c, revision: main}", "40 hexadecimal digits"),
     ("{folder: parts/codec}", "{folder: FOLDER}", "codec.folder is FOLDER, which stands for a folder"),

@@ -68,8 +68,11 @@ def check(folder: Path, part: str, needed: Files, source: Source, model: Path) -
     for names in needed:
         if not any(list(folder.glob(name)) for name in names):
             there = ", ".join(p.relative_to(folder).as_posix() for p in files.walk(folder)[:12]) or "nothing"
+            taken = f", where {part}.files takes only {', '.join(source.files)}" if source.files else ""
             raise ModelError(
-                f"{model}: {part} lacks {' or '.join(names)}; found: {there}; expected: {_listed(needed)}"
+                f"{model}: {part} lacks {' or '.join(names)}; found: {there}{taken}; "
+                f"expected: {_listed(needed)}; bring it to {source.folder or source.hub or source.whisper}, "
+                f"or correct {part} in {model}"
             )
     for name, expected in source.sha256.items():
         path = folder / name

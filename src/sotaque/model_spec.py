@@ -15,6 +15,7 @@ from sotaque.errors import SettingsError
 from sotaque.settings import Settings
 
 OWN = ("generation", "learning")  # sections that each family has in its own way
+ORIGINS = ("folder", "hub", "whisper")  # a part comes from one of them
 PLACEHOLDER = "FOLDER"  # what the shipped files say where a folder is to be named
 
 
@@ -64,8 +65,21 @@ def read(model: str) -> ModelSpec:
     faults, unnamed = [], []
     for part in ("network", "codec", "asr"):
         source = getattr(spec, part)
-        if sum(x is not None for x in (source.folder, source.hub, source.whisper)) != 1:
-            raise SettingsError(f"{path}: {part} must name exactly one of folder, hub, whisper")
+        named = [key for key in ORIGINS if getattr(source, key) is not None]
+        if len(named) != 1:
+            raise SettingsError(
+                f"{path}: {part} must name exactly one of {', '.join(ORIGINS)}; "
+                f"it names {' and '.join(named) or 'none'}"
+            )
+        if not getattr(source, named[0]).strip():
+            raise SettingsError(
+                f"{path}: {part}.{named[0]} is empty; write what it is, or name another origin"
+            )
+        if source.whisper and part != "asr":
+            raise SettingsError(
+                f"{path}: {part}.whisper is {source.whisper!r}, and only asr can be a Whisper checkpoint; "
+                f"write {{folder: PATH}}, or hub and revision"
+            )
         if source.hub and not re.fullmatch("[0-9a-f]{40}", source.revision or ""):
             faults.append(f"{part}.hub is {source.hub!r} at revision {source.revision!r}")
         if source.folder == PLACEHOLDER:
@@ -110,5 +124,6 @@ def _build(values: Any, path: Path) -> ModelSpec:
             f"expression, and this is none: {error}"
         ) from None
     kinds = {key: getattr(FAMILIES[spec.backend], key) for key in OWN}
-    chosen = {k: settings_module.build(kinds[k], values.get(k) or {}, str(path), k) for k in OWN}
+    given = {key: {} if values.get(key) is None else values[key] for key in OWN}
+    chosen = {key: settings_module.build(kinds[key], given[key], str(path), key) for key in OWN}
     return dataclasses.replace(spec, **chosen)
