@@ -137,14 +137,20 @@ def codec_figures(checks: Checks) -> dict:
     return figures | _likeness(checks, decoded, centroids) | _second_opinion(recorded, decoded)
 
 
+def _by_voice(clips: list[Said], measure: Callable[[Said], np.ndarray]) -> dict[str, list[np.ndarray]]:
+    found: dict[str, list[np.ndarray]] = {}
+    for clip in clips:
+        found.setdefault(clip.voice.speaker, []).append(measure(clip))
+    return found
+
+
+def _cepstra(clip: Said) -> np.ndarray:
+    return cepstrum.statistics(clip.samples, RATE_HZ)
+
+
 def _second_opinion(recorded: list[Said], decoded: list[Said]) -> dict:
     """The share of decoded clips, and of voices, that their cepstra, too, put nearest to themselves."""
-    voices: dict[str, list[np.ndarray]] = {}
-    for clip in recorded:
-        voices.setdefault(clip.voice.speaker, []).append(cepstrum.statistics(clip.samples, RATE_HZ))
-    trips: dict[str, list[np.ndarray]] = {}
-    for clip in decoded:
-        trips.setdefault(clip.voice.speaker, []).append(cepstrum.statistics(clip.samples, RATE_HZ))
+    voices, trips = _by_voice(recorded, _cepstra), _by_voice(decoded, _cepstra)
     hits = [cepstrum.nearest(one, voices) == name for name, clips in trips.items() for one in clips]
     whole = [cepstrum.nearest(np.mean(clips, axis=0), voices) == name for name, clips in trips.items()]
     return {
@@ -155,9 +161,7 @@ def _second_opinion(recorded: list[Said], decoded: list[Said]) -> dict:
 
 def _likeness(checks: Checks, decoded: list[Said], centroids: dict[str, np.ndarray]) -> dict:
     """Cosine with the own voice, voice by voice; whether a clip, and a voice, is nearest to its own."""
-    by_voice: dict[str, list[np.ndarray]] = {}
-    for clip in decoded:
-        by_voice.setdefault(clip.voice.speaker, []).append(checks.voice_of(clip))
+    by_voice = _by_voice(decoded, checks.voice_of)
 
     def nearest(vector: np.ndarray) -> str:
         return max(centroids, key=lambda name: cosine(vector, centroids[name]))
