@@ -12,12 +12,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from sotaque import files
+from sotaque import containers, files
 from sotaque.errors import ClipError
 
 WAV, FLAC, MP3, OGG = (".wav",), (".flac",), (".mp3",), (".ogg", ".oga", ".opus")
@@ -30,9 +29,6 @@ OVERSHOOT_S = 0.5
 WHOLE_WITHIN_S = 0.1
 _ANTI_PHASE_SHARE = 0.01
 _WAV_HEAD = struct.Struct("<4sI4s4sIHHIIHH4sI")  # RIFF, one chunk of format, one of data
-_MAX_CHUNKS = 1000
-_OGG_PAGE_BYTES = 65_307  # the most
-_OGG_WITHIN_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -162,7 +158,7 @@ def _checked(path: Path, start_s: float, end_s: float | None) -> Iterator[tuple[
         if (start_s, end_s) != (0.0, None):
             header = _piece(header, start_s, end_s)
         _check_length(header)
-        _check_size(path, size, stream)
+        containers.check_size(path, size, stream.frames, stream.samplerate)
         if header.frames == 0:
             raise ClipError("empty", "the header is there, but no sound follows it")
         yield stream, header
@@ -250,52 +246,3 @@ def _check_length(header: Header) -> None:
             "too-large",
             f"it claims {header.frames} x {header.channels} samples, over {MAX_BYTES // 2**20} MiB decoded",
         )
-
-
-def _check_size(path: Path, size: int, opened: soundfile.SoundFile) -> None:
-    """What libsndfile lets pass: a file that is shorter than its header, or its last page, claims."""
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-        if magic == b"OggS":
-            _check_ogg(stream, size, opened.frames, opened.samplerate)
-        elif magic in (b"RIFF", b"RF64", b"RIFX"):
-            end = _wav_end(stream, ">" if magic == b"RIFX" else "<")
-            if end > size:
-                raise ClipError("truncated", f"the header claims {end} bytes, the file has {size}")
-
-
-def _check_ogg(stream: BinaryIO, size: int, frames: int, rate_hz: int) -> None:
-    """The last page (RFC 3533, 6) ends the stream, and counts no more samples than were found.
-
-    Those of Opus (RFC 7845, 4) are of 48 kHz, and the first of them, as its head says, are no sound.
-    """
-    stream.seek(28)
-    head = stream.read(12)
-    unit_hz, skipped = (
-        (48_000, struct.unpack("<H", head[10:])[0]) if head[:8] == b"OpusHead" else (rate_hz, 0)
-    )
-    stream.seek(max(0, size - _OGG_PAGE_BYTES))
-    tail = stream.read(_OGG_PAGE_BYTES)
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-        raise ClipError("truncated", "its last page is not marked as the last, or is cut")
-    claimed_s = (struct.unpack("<q", page[6:14])[0] - skipped) / unit_hz
-    if frames / rate_hz < claimed_s - _OGG_WITHIN_S:
-        raise ClipError("truncated", f"it claims {claimed_s:.3f} s, {frames / rate_hz:.3f} s can be decoded")
-
-
-def _wav_end(stream: BinaryIO, order: str) -> int:
-    """The byte at which the data chunk ends by its own header, 0 when none is found."""
-    position, long_size = 12, 0
-    for _ in range(_MAX_CHUNKS):
-        stream.seek(position)
-        name = stream.read(8)
-        if len(name) < 8:
-            return 0
-        length = struct.unpack(order + "I", name[4:])[0]
-        if name[:4] == b"ds64":
-            long_size = struct.unpack(order + "QQ", stream.read(16).ljust(16, b"\0"))[1]
-        elif name[:4] == b"data":
-            return position + 8 + (long_size or length)
-        position += 8 + length + length % 2
-    return 0

@@ -55,6 +55,7 @@ REPORT = Stage(
         "rejects.py",
         "text.py",
         "audio.py",
+        "containers.py",
         "manifest.py",
         "model_spec.py",
         "backends/families.py",

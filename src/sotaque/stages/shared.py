@@ -1,6 +1,6 @@
 """What several stages name: paths, and the code of whole rooms."""
 
-SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "manifest.py")
+SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "containers.py", "manifest.py")
 HEARING = (
     *(
         f"evaluation/{name}.py"
