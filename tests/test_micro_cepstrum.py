@@ -13,8 +13,8 @@ def test_each_voice_is_nearest_to_itself_in_words_that_were_not_measured():
         voice.speaker: [cepstrum.statistics(speech.render(voice, text), speech.RATE_HZ) for text in TEXTS]
         for voice in BASE[:4]
     }
-    known = {name: clips[1:] for name, clips in spoken.items()}
-    assert {name: cepstrum.nearest(clips[0], known) for name, clips in spoken.items()} == {
+    known = cepstrum.Voices({name: clips[1:] for name, clips in spoken.items()})
+    assert {name: known.nearest(clips[0]) for name, clips in spoken.items()} == {
         name: name for name in spoken
     }
 
@@ -30,4 +30,4 @@ def test_numbers_that_vary_within_voices_count_less():
         "a": [np.array([0.0, -9.0]), np.array([0.1, 9.0])],
         "b": [np.array([2.0, -9.0]), np.array([2.1, 9.0])],
     }
-    assert cepstrum.nearest(np.array([0.2, 30.0]), steady) == "a"
+    assert cepstrum.Voices(steady).nearest(np.array([0.2, 30.0])) == "a"

@@ -16,12 +16,21 @@ def statistics(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.concatenate([found.mean(1), found.std(1)])
 
 
-def nearest(clip: np.ndarray, voices: dict[str, list[np.ndarray]]) -> str:
-    """The voice whose mean is nearest to the statistics of a clip.
+class Voices:
+    """Voices by name, each by the statistics of its clips.
 
-    Each number is measured in standard deviations within the voices, all taken together.
+    A number is measured in standard deviations within the voices, all taken together.
     """
-    means = {name: np.mean(clips, axis=0) for name, clips in voices.items()}
-    apart = [clip - means[name] for name, clips in voices.items() for clip in clips]
-    spread = np.std(apart, axis=0) + 1e-6
-    return min(means, key=lambda name: float(np.linalg.norm((clip - means[name]) / spread)))
+
+    def __init__(self, clips: dict[str, list[np.ndarray]]):
+        self._means = {name: np.mean(own, axis=0) for name, own in clips.items()}
+        apart = [clip - self._means[name] for name, own in clips.items() for clip in own]
+        self._spread = np.std(apart, axis=0) + 1e-6
+
+    def nearest(self, clip: np.ndarray) -> str:
+        """The voice whose mean is nearest to the statistics of a clip."""
+
+        def distance(name: str) -> float:
+            return float(np.linalg.norm((clip - self._means[name]) / self._spread))
+
+        return min(self._means, key=distance)

@@ -150,9 +150,9 @@ def _cepstra(clip: Said) -> np.ndarray:
 
 def _second_opinion(recorded: list[Said], decoded: list[Said]) -> dict:
     """The share of decoded clips, and of voices, that their cepstra, too, put nearest to themselves."""
-    voices, trips = _by_voice(recorded, _cepstra), _by_voice(decoded, _cepstra)
-    hits = [cepstrum.nearest(one, voices) == name for name, clips in trips.items() for one in clips]
-    whole = [cepstrum.nearest(np.mean(clips, axis=0), voices) == name for name, clips in trips.items()]
+    voices, trips = cepstrum.Voices(_by_voice(recorded, _cepstra)), _by_voice(decoded, _cepstra)
+    hits = [voices.nearest(one) == name for name, clips in trips.items() for one in clips]
+    whole = [voices.nearest(np.mean(clips, axis=0)) == name for name, clips in trips.items()]
     return {
         "clips_nearest_own_voice_by_cepstrum": float(np.mean(hits)),
         "voices_nearest_own_by_cepstrum": float(np.mean(whole)),

@@ -168,13 +168,14 @@ def train(pool: Pool, settings: CodecSettings, folder: Path) -> SNAC:
         usage.share, start = state["usage"], state["step"]
     encode = torch.compile(codec.encoder)
     log = progress.Log(folder / "encoder-curve.jsonl")
+    plain_until = settings.plain_steps if settings.start is None else -1
     for step in range(start, settings.steps):
-        plain = step < settings.plain_steps and not settings.start
+        plain = step < plain_until
         audio, places = draw(pool, settings, step)
         said = labels(pool, phonemes, places, settings.segment).to(place)
         audio = audio.to(place)
         latents = encode(shifted(audio, settings.seed, step))
-        if step == settings.plain_steps and not settings.start:
+        if step == plain_until:
             codebooks.cluster_all(codec, _sample_of_latents(codec, pool, settings))
         depth = depths(settings, step, codec.n_codebooks).to(place)
         quantized, vq_loss, codes, projected = codebooks.quantize(codec, latents, plain, depth)
