@@ -193,6 +193,8 @@ def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
     ("backend: orpheus", "backend: csm\ngeneration: {top_p: 1}", "unknown key generation.top_p: 1"),
     ("backend: orpheus", "backend: csm\ngeneration: {top_k: -1}", "generation.top_k is -1, allowed: 0 to"),
     ("lora_targets: [q_proj]", "lora_targets: '(q_proj'", r"lora_targets is '\(q_proj', expected a list"),
+    ("lora_targets: [q_proj]", "lora_targets: []", "lora_targets is empty, .*expected names of modules"),
+    ("lora_targets: [q_proj]", "lora_targets: ''", "lora_targets is empty, .*expected names of modules"),
     ("lora_targets: [q_proj]", "lora_targets: 5", "lora_targets is 5, expected a list"),
 ])  # fmt: skip
 def test_a_fault_in_the_models_file_is_named(parts, old, new, told):

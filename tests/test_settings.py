@@ -63,7 +63,7 @@ def test_what_is_left_out_has_its_default(params):
     ("content", "message"),
     [
         ("lrr: 1e-4", r"unknown key lrr: 0\.0001; did you mean lr\?"),
-        ("train:\n  batch: 3", r"unknown key train\.batch: 3"),
+        ("train:\n  batch: 3", r"unknown key train\.batch: 3; .*allowed here: .*\bbatch_clips\b"),
         ("split:\n  zzz: 1", r"unknown key split\.zzz: 1; allowed here: by, val_share, test_share"),
         ("1: 2", r"unknown key 1: 2"),
         ("lr: fast", r"lr is 'fast', expected a number"),

@@ -116,6 +116,11 @@ def _build(values: Any, path: Path) -> ModelSpec:
     spec = settings_module.build(ModelSpec, plain, str(path))
     if spec.backend not in FAMILIES:
         raise SettingsError(f"{path}: backend is {spec.backend!r}, allowed: {', '.join(FAMILIES)}")
+    if not spec.lora_targets:
+        raise SettingsError(
+            f"{path}: lora_targets is empty, and so nothing would be adapted; expected names of modules, such as "
+            "[q_proj, v_proj], or one regular expression"
+        )
     try:
         re.compile(spec.lora_targets if isinstance(spec.lora_targets, str) else "")
     except re.error as error:

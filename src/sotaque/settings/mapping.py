@@ -32,10 +32,11 @@ def build(kind: type, values: Any, name: str, where: str = "") -> Any:
     for key in values:
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, n=1)
-            hint = (
-                f"; did you mean {close[0]}?" if close else f"; allowed here: {', '.join(fields) or 'none'}"
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise SettingsError(
+                f"{name}: unknown key {_dotted(where, key)}: {values[key]!r}; {hint}"
+                f"allowed here: {', '.join(fields) or 'none'}"
             )
-            raise SettingsError(f"{name}: unknown key {_dotted(where, key)}: {values[key]!r}{hint}")
     missing = [
         f.name
         for f in fields.values()
