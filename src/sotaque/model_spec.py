@@ -118,7 +118,7 @@ def _build(values: Any, path: Path) -> ModelSpec:
         raise SettingsError(f"{path}: backend is {spec.backend!r}, allowed: {', '.join(FAMILIES)}")
     if not spec.lora_targets:
         raise SettingsError(
-            f"{path}: lora_targets is empty, and so nothing would be adapted; expected names of modules, such as "
+            f"{path}: lora_targets is empty, so nothing would be adapted; expected names of modules, such as "
             "[q_proj, v_proj], or one regular expression"
         )
     try:
