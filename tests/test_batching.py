@@ -10,7 +10,7 @@ from sotaque.backends.protocol import Prompt
 from sotaque.data.tokenize import TokenRow
 from sotaque.errors import InputError
 from sotaque.manifest import Utterance
-from sotaque.training.batching import Plan, Samples, Voices, epoch, in_order, misheard
+from sotaque.training.batching import Plan, Samples, Voices, epoch, in_order
 
 LENGTHS = np.random.default_rng(0).integers(20, 300, size=103)
 
@@ -163,29 +163,3 @@ def test_a_reference_that_makes_a_sample_too_long_gives_way_to_a_shorter_one():
     assert max(made.lengths) <= 30
     [skipped] = samples(max_tokens=15, stored=stored, utterances=CLIPS[:1]).skipped
     assert skipped.reason == "over 15 tokens"
-
-
-CODES = np.arange(200 * 7, dtype=np.int16).reshape(200, 7)
-
-
-def test_misheard_frames_are_whole_frames_of_the_clip_and_at_most_the_share():
-    rows = {tuple(row) for row in CODES.tolist()}
-    shares = []
-    for number in range(30):
-        heard = misheard(CODES, 0.5, 1, number, "a")
-        assert heard.dtype == CODES.dtype
-        assert {tuple(row) for row in heard.tolist()} <= rows
-        shares.append((heard != CODES).any(1).mean())
-    assert max(shares) < 0.6  # a frame is drawn with a probability of up to 0.5
-    assert min(shares) < 0.15 < 0.35 < max(shares)
-
-
-def test_what_is_misheard_is_a_function_of_seed_epoch_and_clip():
-    first = misheard(CODES, 0.5, 1, 0, "a")
-    assert np.array_equal(first, misheard(CODES, 0.5, 1, 0, "a"))
-    for other in (
-        misheard(CODES, 0.5, 2, 0, "a"),
-        misheard(CODES, 0.5, 1, 1, "a"),
-        misheard(CODES, 0.5, 1, 0, "b"),
-    ):
-        assert not np.array_equal(first, other)

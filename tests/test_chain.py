@@ -12,13 +12,17 @@ import pytest
 import compare_tiny
 import families
 from sotaque import audio, files, manifest, model_spec, settings
-from sotaque.backends.families import FAMILIES, ChatterboxLearning, CsmLearning, Learning
+from sotaque.backends.families import FAMILIES, ChatterboxLearning, CsmLearning, Learning, OrpheusLearning
 from sotaque.manifest import Utterance
 from sotaque.stages import SYSTEMS
 from sotaque.training import train
 from sotaque.training.group import Group
 
-LEARNING = {"csm": CsmLearning(depth_share=0.5), "chatterbox": ChatterboxLearning(text_drop=0.15)}
+LEARNING = {
+    "orpheus": OrpheusLearning(),
+    "csm": CsmLearning(depth_share=0.5),
+    "chatterbox": ChatterboxLearning(text_drop=0.15),
+}
 pytestmark = pytest.mark.parametrize("model", compare_tiny.MODELS)
 
 

@@ -181,7 +181,7 @@ def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
     ("{folder: parts/codec}", "{whisper: tiny}", "codec.whisper is 'tiny', and only asr can be"),
     ("backend: orpheus", "backend: orpheus\ngeneration: []", r"generation is \[\], expected a mapping"),
     ("backend: orpheus", "backend: orpheus\nlearning: false", "learning is False, expected a mapping"),
-    ("backend: orpheus", "backend: orpheus\nlearning: {x: 1}", "learning.x: 1; allowed here: none"),
+    ("backend: orpheus", "backend: openaudio\nlearning: {x: 1}", "learning.x: 1; allowed here: none"),
     ("{folder: parts/codec}", "{hub: b/c}", "without a revision"),
     ("{folder: parts/codec}", "{hub: b/c, revision: main}", "40 hexadecimal digits"),
     ("{folder: parts/codec}", "{folder: FOLDER}", "codec.folder is FOLDER, which stands for a folder"),

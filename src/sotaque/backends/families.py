@@ -57,6 +57,13 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class OrpheusLearning(Learning):
+    """rehearsed_share: the largest share of a clip's codes that are read as the network would say them."""
+
+    rehearsed_share: float = number(0.0, 0.0, 0.9)
+
+
+@dataclass(frozen=True)
 class ChatterboxLearning(Learning):
     """text_drop: the share of clips that lose their text, which keeps the guidance's branch in the model."""
 
@@ -130,6 +137,7 @@ FAMILIES = {
         packages=("transformers", "snac"),
         install="make install",
         text={"": TextForm()},
+        learning=OrpheusLearning,
     ),
     "csm": Family(
         generation=CsmGeneration,

@@ -66,8 +66,7 @@ class Backend(Protocol):
 
     sample_rate_hz: what `encode` hears; codec_rate_hz: what `decode` gives. generation: the family's
     dataclass of settings. learning: what its training is told. packs: `collate` can put many examples in one
-    row. wants_reference: every prompt must hold a reference, of shortest_reference_s or more. hears_apart:
-    `example` takes `heard`.
+    row. wants_reference: every prompt must hold a reference, of shortest_reference_s or more.
     """
 
     device: torch.device
@@ -79,7 +78,6 @@ class Backend(Protocol):
     generation: type
     learning: Learning
     packs: bool
-    hears_apart: bool
     wants_reference: bool
     shortest_reference_s: float
 
@@ -98,13 +96,9 @@ class Backend(Protocol):
         """The network of a folder (by default the base's) on the device, in eval mode; float32 by default."""
         ...
 
-    def example(
-        self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool, heard: np.ndarray | None = None
-    ) -> Example:
+    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
         """The training item: `codes` (F, K) is what the prompt's text sounds like.
 
-        heard (F, K): what the network is told that it has said so far, where that is not `codes`; only where
-        `hears_apart`.
         Raises InputError for a text that cannot be learnt, ModelError for codes that cannot be spoken.
         """
         ...

@@ -39,7 +39,6 @@ class Train:
     patience: int = number(0, 0, 1_000_000)
     max_tokens: int = number(2048, 16, 131_072)
     mask_prompt: bool = True
-    misheard_share: float = number(0.0, 0.0, 0.9)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
     packing: bool = False

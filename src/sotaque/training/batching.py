@@ -68,21 +68,8 @@ class Voices:
             )
 
 
-def misheard(codes: np.ndarray, share: float, seed: int, number: int, identifier: str) -> np.ndarray:
-    """codes (F, K) with some frames, up to `share` of them, replaced by others of the clip.
-
-    How many and which is a function of (seed, epoch `number`, identifier).
-    """
-    digest = hashlib.sha256(f"{seed}:{number}:{identifier}:misheard".encode()).digest()
-    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
-    replaced = rng.random(len(codes)) < share * rng.random()
-    return np.where(replaced[:, None], codes[rng.integers(0, len(codes), len(codes))], codes)
-
-
 class Samples:
     """The training items of one part of the splits, made when asked for.
-
-    misheard_share: see `misheard`.
 
     lengths (N,): tokens of each sample; skipped: what was left out. Raises IntegrityError for codes that
     the model cannot speak.
@@ -97,12 +84,9 @@ class Samples:
         max_tokens: int,
         mask_prompt: bool,
         voices: Voices,
-        misheard_share: float = 0.0,
-        seed: int = 0,
     ):
         self._backend, self._tokens, self._mask_prompt = backend, tokens, mask_prompt
         self._voices, self._max_tokens = voices, max_tokens
-        self._misheard_share, self._seed = misheard_share, seed
         self._utterances: list[Utterance] = []
         self.skipped: list[Skipped] = []
         lengths = []
@@ -146,13 +130,10 @@ class Samples:
         A reference that cannot be learnt with is passed over; raises its InputError when all are such.
         """
         codes, found, refused = self._tokens.codes(utterance.id), [], None
-        heard = {}
-        if self._misheard_share:
-            heard["heard"] = misheard(codes, self._misheard_share, self._seed, epoch, utterance.id)
         for reference in self._voices.of(utterance, epoch):
             try:
                 example = self._backend.example(
-                    references.prompt(utterance, reference), codes, self._mask_prompt, **heard
+                    references.prompt(utterance, reference), codes, self._mask_prompt
                 )
             except InputError as error:
                 refused = error

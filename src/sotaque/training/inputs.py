@@ -9,7 +9,7 @@ from sotaque import files, manifest, model_spec, seal
 from sotaque import settings as settings_module
 from sotaque.backends.protocol import Backend
 from sotaque.data.tokenize import Tokens
-from sotaque.errors import InputError, SettingsError
+from sotaque.errors import InputError
 from sotaque.settings import Settings
 from sotaque.stages import STAGES
 from sotaque.training.batching import Samples, Voices
@@ -21,11 +21,6 @@ def samples(
     settings: Settings, backend: Backend, splits: Path, tokens: Path, base: Path
 ) -> tuple[Samples, Samples]:
     """The train and the val part; raises InputError when one has no clip that can be used."""
-    if settings.train.misheard_share and not backend.hears_apart:
-        raise SettingsError(
-            f"params.yaml: train.misheard_share is {settings.train.misheard_share}, but this model's family "
-            "cannot be told other codes than it learns; set it to 0"
-        )
     made = []
     stored = Tokens(tokens, manifest.shard_names(settings.shards), base)
     voices = Voices(backend, stored, manifest.read(splits / "train.jsonl"), settings.seed)
@@ -33,8 +28,7 @@ def samples(
         path = splits / f"{part}.jsonl"
         found = Samples(
             backend, stored, manifest.read(path), part, settings.train.max_tokens,
-            settings.train.mask_prompt, voices, settings.train.misheard_share if part == "train" else 0.0,
-            settings.seed,
+            settings.train.mask_prompt, voices,
         )  # fmt: skip
         for skipped in found.skipped:
             log.warning("train: %s is left out: %s", skipped.id, skipped.reason)

@@ -50,7 +50,6 @@ class Backend:
     generation = ChatterboxGeneration
     learning = ChatterboxLearning()
     packs = False
-    hears_apart = False
     wants_reference = True
     shortest_reference_s = voice.SHORTEST_S
 

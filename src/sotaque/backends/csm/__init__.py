@@ -46,7 +46,6 @@ class Backend:
     generation = CsmGeneration
     learning = CsmLearning()
     packs = False
-    hears_apart = False
     wants_reference = True
     shortest_reference_s = 1.0
 

@@ -49,7 +49,6 @@ class Backend:
     generation = OpenAudioGeneration
     learning = Learning()
     packs = True
-    hears_apart = False
     wants_reference = True
     shortest_reference_s = 1.0
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sotaque.backends import adapter, folders
-from sotaque.backends.families import FAMILIES, Learning, OrpheusGeneration
+from sotaque.backends.families import FAMILIES, OrpheusGeneration, OrpheusLearning
 from sotaque.backends.orpheus import codec
 from sotaque.backends.orpheus import network as llama
 from sotaque.backends.orpheus.layout import SLOTS
@@ -44,9 +44,8 @@ class Backend:
     n_codebooks = 3
     codes_per_frame = SLOTS
     generation = OrpheusGeneration
-    learning = Learning()
+    learning = OrpheusLearning()
     packs = True
-    hears_apart = True
     wants_reference = False
     shortest_reference_s = 0.0
 
@@ -77,15 +76,12 @@ class Backend:
         text = FAMILIES["orpheus"].text_form(prompt.language).apply(prompt.text, prompt.language)
         return self.tokenizer.text_ids(f"{prompt.speaker}: {text}")
 
-    def example(
-        self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool, heard: np.ndarray | None = None
-    ) -> Example:
+    def example(self, prompt: Prompt, codes: np.ndarray, mask_prompt: bool) -> Example:
         """Prompt, audio, speech end and AI end; without the mask the prompt is learnt too."""
         text_ids = self._text_ids(prompt)
         ids = self.layout.sequence(text_ids, codes)
         masked = len(self.layout.prompt(text_ids)) if mask_prompt else 0
-        read = ids if heard is None else self.layout.sequence(text_ids, heard)
-        return Example(tuple(read), (IGNORED,) * masked + tuple(ids[masked:]))
+        return Example(tuple(ids), (IGNORED,) * masked + tuple(ids[masked:]))
 
     def collate(self, examples: Sequence[Example], packed: bool = False) -> dict[str, torch.Tensor]:
         """A row for each example, padded on the right to a multiple of 8; or all in one row.
@@ -116,6 +112,13 @@ class Backend:
     def loss(
         self, network: torch.nn.Module, batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """In training mode some codes are read as the network would say them, `learning.rehearsed_share`."""
+        share = self.learning.rehearsed_share
+        if share and network.training:
+            from sotaque.backends.orpheus.rehearsal import rehearsed
+
+            ids = rehearsed(network, batch, self.layout, share, torch.default_generator)
+            batch = batch | {"input_ids": ids}
         return llama.loss(network, batch)
 
     def logits(self, network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:

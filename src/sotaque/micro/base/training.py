@@ -3,7 +3,7 @@
 Random words first, which only reading predicts; then sentences join while the learning rate falls. The loss
 is over the codes of the slot at hand; in the last part over the whole vocabulary, as LoRA will train it.
 Two losses help at first: guided attention (guide.py), and before each frame the phonemes that it will hold.
-Half of each batch continues the network's own guesses (rehearsal.py).
+Half of each batch continues the network's own guesses (backends/orpheus/rehearsal.py).
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
+from sotaque.backends.orpheus.rehearsal import rehearsed
 from sotaque.micro import guide, progress, spoken, vocabulary
 from sotaque.micro.base import sharpness
 from sotaque.micro.base.items import SPEAKER_TOKENS, Corpus, collate, phonemes_ahead, shares_ahead
 from sotaque.micro.base.losses import losses_of, phoneme_loss, validate
 from sotaque.micro.base.network import build
-from sotaque.micro.base.rehearsal import rehearsed
 from sotaque.micro.codec import STEPS
 from sotaque.micro.muon import Muon
 
@@ -103,9 +103,12 @@ class Training:
         if not self.settings.rehearsed:
             return ids
         dice = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
-        own = rehearsed(
-            self.network, ids[::2], labels[::2], self.corpus.layout, self.settings.rehearsed, dice
-        )
+        half = {
+            "input_ids": ids[::2],
+            "labels": labels[::2],
+            "attention_mask": ids[::2] != self.corpus.layout.pad,
+        }
+        own = rehearsed(self.network, half, self.corpus.layout, self.settings.rehearsed, dice)
         ids = ids.clone()
         ids[::2] = own
         return ids
