@@ -56,7 +56,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Select:
-    clips: int = number(8, 1, 1000)
+    clips: int = number(16, 1, 1000)
 
 
 @dataclass(frozen=True)
