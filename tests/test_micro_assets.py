@@ -1,5 +1,6 @@
 """The shipped micro models load by their own libraries and do what their cards say, within reason."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus import generate
 from sotaque.backends.orpheus import layout as layout_module
 from sotaque.data.sentences import demonstration
-from sotaque.micro import speech, vocabulary
+from sotaque.micro import checks, settings, speech, vocabulary
 from sotaque.micro.asr.spelling import spoken_letters
 from sotaque.micro.voices import TARGETS
 
@@ -104,3 +105,13 @@ def test_base_loads_and_its_tokenizer_agrees():
     assert spoken.stopped  # it ends by itself, at about the length that the text has
     said = text.removeprefix("rui: ")
     assert 0.5 < len(spoken.codes) * 2048 / 24_000 / (len(said) / 15) < 2
+
+
+def test_the_base_reads_sentences_that_it_never_read():
+    """Ten of its Portuguese voices; heard against one another's texts they must sound wrong."""
+    judges = checks.Checks(settings.read())
+    texts = [(voice, text) for voice, text in checks.base_texts(60, 5) if voice.language == "pt"][:10]
+    said = [judges.speak(voice, text, seed) for seed, (voice, text) in enumerate(texts)]
+    exchanged = [dataclasses.replace(a, text=b.text) for a, b in zip(said, [*said[1:], said[0]], strict=True)]
+    assert judges.wer(said) < 0.35
+    assert judges.wer(exchanged) > 0.7
