@@ -81,20 +81,22 @@ def summary(clips: int, hours: float, shards: int, costs: dict[str, Cost]) -> di
 
 
 def growth(before: dict, after: dict) -> float:
-    """The power of the number of clips with which the wall time grows: 1 is linear, less is better."""
-    times, clips = after["wall_s"] / before["wall_s"], after["clips"] / before["clips"]
+    """The power of the number of clips with which processor time grows: 1 is linear, less is better.
+
+    What else the machine does in these hours does not count in it.
+    """
+    times, clips = after["cpu_s"] / before["cpu_s"], after["clips"] / before["clips"]
     return round(math.log(times) / math.log(clips), 3)
 
 
 def table(figures: dict) -> str:
-    head = ["clips", "hours", "shards", "seconds", "ms a clip", "peak of all processes, MB", *STAGES]
+    head = ["clips", "hours", "shards", "seconds", "of processors", "peak of all processes, MB", *STAGES]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for found in figures["sizes"].values():
-        each = 1000 * found["wall_s"] / found["clips"]
         cells = [f"{found['clips']:,}", f"{found['hours']:.1f}", found["shards"], f"{found['wall_s']:.0f}"]
-        cells += [f"{each:.1f}", f"{found['together_mb']:.0f}"]
+        cells += [f"{found['cpu_s']:.0f}", f"{found['together_mb']:.0f}"]
         cells += [f"{found['stages'][word]['wall_s']:.0f} s" for word in STAGES]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     powers = ", then ".join(f"{power:.2f}" for power in figures["growth"])
-    said = f"Time grows with the number of clips to the power of {powers} (1 is linear)."
+    said = f"Processor time grows with the number of clips to the power of {powers} (1 is linear)."
     return "\n".join([*lines, "", said])

@@ -88,7 +88,7 @@ def test_a_size_that_is_done_is_not_measured_again(workplace, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "power"), [((10, 100), 1.0), ((10, 50), 0.699), ((10, 1000), 2.0)])
 def test_growth_is_a_power_of_the_number_of_clips(seconds, power):
-    before, after = ({"clips": n, "wall_s": s} for n, s in zip((1000, 10_000), seconds, strict=True))
+    before, after = ({"clips": n, "cpu_s": s} for n, s in zip((1000, 10_000), seconds, strict=True))
     assert scale.growth(before, after) == power
 
 
