@@ -90,7 +90,7 @@ def growth(before: dict, after: dict) -> float:
 
 
 def table(figures: dict) -> str:
-    head = ["clips", "hours", "shards", "seconds", "of processors", "peak of all processes, MB", *STAGES]
+    head = ["clips", "hours", "shards", "seconds", "processor seconds", "peak of all processes, MB", *STAGES]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for found in figures["sizes"].values():
         cells = [f"{found['clips']:,}", f"{found['hours']:.1f}", found["shards"], f"{found['wall_s']:.0f}"]
