@@ -95,8 +95,8 @@ def table(figures: dict) -> str:
     for found in figures["sizes"].values():
         cells = [f"{found['clips']:,}", f"{found['hours']:.1f}", found["shards"], f"{found['wall_s']:.0f}"]
         cells += [f"{found['cpu_s']:.0f}", f"{found['together_mb']:.0f}"]
-        cells += [f"{found['stages'][word]['wall_s']:.0f} s" for word in STAGES]
+        cells += [f"{found['stages'][word]['cpu_s']:.0f}" for word in STAGES]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     powers = ", then ".join(f"{power:.2f}" for power in figures["growth"])
-    said = f"Processor time grows with the number of clips to the power of {powers} (1 is linear)."
+    said = f"Stages in processor seconds. Their sum grows with the number of clips to the power of {powers} (1 is linear)."
     return "\n".join([*lines, "", said])
