@@ -98,5 +98,8 @@ def table(figures: dict) -> str:
         cells += [f"{found['stages'][word]['cpu_s']:.0f}" for word in STAGES]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     powers = ", then ".join(f"{power:.2f}" for power in figures["growth"])
-    said = f"Stages in processor seconds. Their sum grows with the number of clips to the power of {powers} (1 is linear)."
+    said = (
+        "Stages in processor seconds. Their sum grows with the number of clips to the power of "
+        f"{powers} (1 is linear)."
+    )
     return "\n".join([*lines, "", said])
