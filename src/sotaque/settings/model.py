@@ -51,7 +51,7 @@ class Train:
 class Gate:
     step: int = number(0, 0, 1_000_000_000)
     clips: int = number(4, 1, 1000)
-    wer: float = number(0.9, 0.0, 10.0)
+    wer: float = number(0.9, 0.0, 1000.0)
 
 
 @dataclass(frozen=True)
