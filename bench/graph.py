@@ -105,7 +105,7 @@ def put(path: Path, content: str) -> None:
 
 
 def table(figures: dict) -> str:
-    sizes = figures["sizes"].values()
+    sizes = sorted(figures["sizes"].values(), key=lambda found: found["clips"])
     head = [f"{found['clips']:,} clips in {found['shards']} shards" for found in sizes]
     lines = [f"| median of {REPEATS} | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name in COMMANDS:
