@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from sotaque.backends.orpheus import network as llama
+from sotaque.backends.orpheus.generate import slot_logits
 from sotaque.backends.orpheus.layout import SLOTS, Layout
 from sotaque.backends.protocol import IGNORED
 
@@ -44,13 +45,12 @@ def _draw(
     rows, places = (batch["labels"][:, 1:] != IGNORED).nonzero(as_tuple=True)
     spoken = (said >= layout.first_audio) & (said < layout.end_audio)
     slots = (said - layout.first_audio).div(layout.codebook_size, rounding_mode="floor").where(spoken, -1)
-    weight = llama.llama_of(network).lm_head.weight
     drawn = torch.full_like(said, -1)
     for slot in range(SLOTS):
-        low, high = layout.slot_ids(slot)
-        logits = (hidden[slots == slot] @ weight[low:high].to(hidden.dtype).T).float().cpu()
+        logits = slot_logits(llama.llama_of(network), layout, hidden[slots == slot], slot)
+        logits = logits[:, : layout.codebook_size].cpu()
         gumbel = -torch.empty(logits.shape).exponential_(generator=dice).log()
-        drawn[slots == slot] = (logits + gumbel).argmax(1).to(drawn.device) + low
+        drawn[slots == slot] = (logits + gumbel).argmax(1).to(drawn.device) + layout.slot_ids(slot)[0]
     nothing = torch.full_like(batch["input_ids"], -1)
     return (
         nothing.index_put((rows, places + 1), drawn),
