@@ -129,6 +129,15 @@ def test_dvc_records_what_snakemake_made_without_making_it_again(finished):
     assert not dvc_would_run() & {"corpus", "ingest", "split", "fetch", "tokenize-00", "synthesize-base"}
 
 
+def test_dvc_sees_a_changed_recording_and_a_changed_wav(finished):
+    run("dvc", "commit", "--force")
+    for folder in ("data/raw/demo", "data/wav/02"):
+        files.write_text(Path(folder) / "made.txt", "another sound")
+    told = run("dvc", "status").stdout
+    assert set(re.findall(r"^(\S+):$", told, re.MULTILINE)) == {"corpus", "ingest", "normalize@02"}
+    assert re.findall(r"modified: +(\S+)", told) == ["data/raw/demo", "data/raw/demo", "data/wav/02"]
+
+
 def test_after_a_checkout_of_dvc_snakemake_finds_nothing_to_do(finished):
     run("dvc", "repro")
     for folder in ("data/raw", "data/wav", "data/splits", "models", "results"):
