@@ -35,8 +35,8 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def speaking_dtype(device: torch.device) -> torch.dtype:
-    """What a network speaks in: a large one in bfloat16 on a card, a small one in float32 on the CPU."""
-    return precision("auto" if device.type == "cuda" else "float32", device)
+    """What a network speaks in."""
+    return precision("auto", device)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from sotaque.backends.orpheus.attention import Fused, Looped, attention
 from sotaque.backends.orpheus.products import joined
 
 
@@ -41,10 +42,7 @@ class Decoder:
         shape = len(self._layers), len(prompts), 2 * config.num_key_value_heads, width, config.head_dim
         self._cache = torch.zeros(shape, dtype=self._dtype, device=device)
         self._turns = _turns(llama.model.rotary_emb, self._positions, self._dtype, width)
-        unused = torch.arange(width, device=device) < (self._length - self._positions)[:, None]
-        self._mask = torch.zeros(unused.shape, dtype=self._dtype, device=device)
-        self._mask = self._mask.masked_fill_(unused, -torch.inf)[:, None, None]
-        self._hides = bool(unused.any())
+        self._attend = attention(self._length - self._positions, width, self._dtype)
         self.hidden = self._read(prompts)
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -60,11 +58,8 @@ class Decoder:
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """Take one token a row, ids (B,), and return the new hidden (B, D)."""
         x, turns, end = self._embed(ids), self._turns[self._positions, None], self._length + 1
-        mask = self._mask[..., :end] if self._hides else None
-        columns = self._cache[:, :, :, self._length].unbind()
-        pasts = self._cache[:, :, :, :end].unbind()
-        for layer, column, past in zip(self._layers, columns, pasts, strict=True):
-            x = layer(x, turns, column, past, mask)
+        for layer, cache in zip(self._layers, self._cache, strict=True):
+            x = layer(x, turns, cache, end, self._attend)
         self._length, self._positions = end, self._positions + 1
         self.hidden = self._norm(x)
         return self.hidden
@@ -73,8 +68,8 @@ class Decoder:
         """Go on with these rows alone."""
         self._cache[:, : len(rows), :, : self._length] = self._cache[:, rows, :, : self._length]
         self._cache = self._cache[:, : len(rows)]
-        self._positions, self._mask = self._positions[rows], self._mask[rows]
-        self._hides = self._hides and bool(self._mask.any())
+        self._positions = self._positions[rows]
+        self._attend.keep(rows)
 
 
 class _Layer:
@@ -95,23 +90,13 @@ class _Layer:
         self._before, self._between = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
 
     def __call__(
-        self,
-        x: torch.Tensor,
-        turns: torch.Tensor,
-        column: torch.Tensor,
-        past: torch.Tensor,
-        mask: torch.Tensor | None,
+        self, x: torch.Tensor, turns: torch.Tensor, cache: torch.Tensor, end: int, attend: Fused | Looped
     ) -> torch.Tensor:
-        """x (B, D) -> (B, D); the new keys and values are put in `column` (B, 2 heads, E), the last one of
-        past (B, 2 heads, width, E)."""
-        queries, keys_values = self._project(x, turns, past.dtype)
-        column.copy_(keys_values)
-        # the queries that share a key stand where the positions of one sequence would: nothing is repeated
-        queries = queries.view(len(x), self._heads, -1, self._size)
-        heard = F.scaled_dot_product_attention(
-            queries, past[:, : self._heads], past[:, self._heads :], attn_mask=mask, scale=self._scale
-        )
-        return self._finish(x, heard.reshape(len(x), -1))
+        """x (B, D) -> (B, D); the new keys and values are the last of `end` in cache (B, 2 heads, width, E)."""
+        queries, keys_values = self._project(x, turns, cache.dtype)
+        cache[:, :, end - 1] = keys_values
+        queries = queries.unflatten(1, (self._heads, -1))
+        return self._finish(x, attend(queries, cache, end, self._scale).reshape(len(x), -1))
 
     def read(
         self, x: torch.Tensor, turns: torch.Tensor, bounds: Sequence[int], cache: torch.Tensor
