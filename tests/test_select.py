@@ -10,7 +10,7 @@ import torch
 
 import spoken
 import tiny
-from sotaque import backends, files, manifest, model_spec
+from sotaque import backends, device, files, manifest, model_spec
 from sotaque.backends.protocol import Prompt
 from sotaque.errors import InputError, ModelError
 from sotaque.evaluation import curves, synthesize
@@ -100,19 +100,17 @@ def test_every_checkpoint_and_the_base_are_heard(settings):
 
 
 def test_durations_and_stops_are_those_of_what_was_spoken(settings):
-    """The base's row, counted another way: clip by clip from the codes."""
+    """The base's row, counted another way: from the codes."""
     select.run(settings, **READS, out=Path("models/tiny/selected"))
     written = files.read_json(Path("models/tiny/selected.json"))
     backend = backends.load("orpheus", READS["base"], torch.device("cpu"))
     generation = model_spec.read("tiny").generation
     clips = [u for u in manifest.read(READS["splits"] / "val.jsonl") if u.id in written["texts"]]
-    frames, unstopped = 0, 0
-    for clip in clips:
-        seed = synthesize.seed_of(settings.seed, clip.id)
-        [one] = backend.generate(
-            backend.load_network(), [Prompt(clip.text, clip.speaker)], generation, [seed]
-        )
-        frames, unstopped = frames + len(one.codes), unstopped + (not one.stopped)
+    network = backend.load_network(dtype=device.speaking_dtype(backend.device))
+    prompts = [Prompt(clip.text, clip.speaker) for clip in clips]
+    seeds = [synthesize.seed_of(settings.seed, clip.id) for clip in clips]
+    said = backend.generate(network, prompts, generation, seeds)
+    frames, unstopped = sum(len(one.codes) for one in said), sum(not one.stopped for one in said)
     base = written["candidates"][0]
     expected = frames / backend.frame_rate_hz / sum(u.duration_s for u in clips)
     assert base["duration_ratio"] == pytest.approx(expected)
