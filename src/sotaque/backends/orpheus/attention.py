@@ -1,8 +1,8 @@
 """Attention of one new token a row over the cache of what came before.
 
 A fused attention is made for many queries. Here each key has a handful, and on a CPU such a step only waits
-for the cache: torch's kernel takes it in at a third of what the memory gives. Two loops that read every key
-and every value once, compiled by numba, take half its time; the softmax between them is torch's.
+for the cache. Two loops that read every key and every value once, compiled by numba, with torch's softmax
+between them take half the time of torch's kernel.
 
 B: sequences; H: heads of keys; G: queries of each; E: head size; W: columns of the cache.
 """
@@ -25,7 +25,7 @@ class Fused:
         self._hides = bool(unused.any())
 
     def __call__(self, queries: torch.Tensor, cache: torch.Tensor, end: int, scale: float) -> torch.Tensor:
-        """queries (B, H, G, E) -> (B, H, G, E); cache (B, 2 H, W, E): keys, then values, filled up to `end`."""
+        """queries (B, H, G, E) -> (B, H, G, E); cache (B, 2 H, W, E): keys, then values, full up to `end`."""
         keys, values = cache[:, :, :end].chunk(2, dim=1)
         mask = self._mask[..., :end] if self._hides else None
         # the queries that share a key stand where the positions of one sequence would: nothing is repeated

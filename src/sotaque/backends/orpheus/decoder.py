@@ -92,7 +92,7 @@ class _Layer:
     def __call__(
         self, x: torch.Tensor, turns: torch.Tensor, cache: torch.Tensor, end: int, attend: Fused | Looped
     ) -> torch.Tensor:
-        """x (B, D) -> (B, D); the new keys and values are the last of `end` in cache (B, 2 heads, width, E)."""
+        """x (B, D) -> (B, D); new keys and values become the last of `end` in cache (B, 2 heads, W, E)."""
         queries, keys_values = self._project(x, turns, cache.dtype)
         cache[:, :, end - 1] = keys_values
         queries = queries.unflatten(1, (self._heads, -1))
