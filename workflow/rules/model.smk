@@ -65,6 +65,7 @@ rule select:
         "models/{model}/selected.seal.json",
     log:
         "logs/{model}/select.log",
+    priority: 10
     resources:
         gpu=GPU,
     params:
@@ -93,6 +94,7 @@ rule merge:
         "models/{model}/merged/seal.json",
     log:
         "logs/{model}/merge.log",
+    priority: 10
     params:
         settings=PARAMS,
     shell:
