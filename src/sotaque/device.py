@@ -15,7 +15,9 @@ def prepare(threads: int) -> torch.device:
     """CUDA where there is one, else the CPU. Results depend on the number of threads: it is a setting."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # What use_deterministic_algorithms does, without importing the compiler: a second of every job.
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # all of it is overwritten
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
