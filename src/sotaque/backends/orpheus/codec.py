@@ -20,10 +20,10 @@ from snac import SNAC
 from torch.nn.utils import parametrize
 
 from sotaque.backends.orpheus import layout
-from sotaque.backends.orpheus.encoder import Encoder
+from sotaque.backends.orpheus.encoder import MOST_CLIPS, Encoder
 from sotaque.errors import InputError, ModelError
 
-BATCH_FRAMES = {"cpu": 128, "cuda": 512}  # of a batch; a CPU gains nothing beyond its cache
+BATCH = {"cpu": (256, MOST_CLIPS), "cuda": (512, 512)}  # frames, clips; a CPU gains nothing beyond its cache
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -52,8 +52,9 @@ class Codec:
                 raise InputError(f"wave {index} has shape {wave.shape}; expected finite samples (T,), T > 0")
             groups[self.frames(len(wave))].append(index)
         codes: list[np.ndarray] = [np.empty(0)] * len(waves)
+        most_frames, most_clips = BATCH[self.device.type]
         for frames in sorted(groups):
-            size = max(1, BATCH_FRAMES[self.device.type] // frames)
+            size = min(most_clips, max(1, most_frames // frames))
             for start in range(0, len(groups[frames]), size):
                 members = groups[frames][start : start + size]
                 for index, made in zip(members, self._encode_equal(waves, members, frames), strict=True):
