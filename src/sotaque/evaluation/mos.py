@@ -7,6 +7,7 @@ Trained on noisy real recordings: a number means little alone, its distance to t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from sotaque import audio
 from sotaque.evaluation import bootstrap
 from sotaque.evaluation.context import RATE_HZ, Context, Scores
+from sotaque.manifest import Utterance
 from sotaque.progress import track
 from sotaque.settings import Settings
 
@@ -22,7 +24,7 @@ NAMES = {"mos": "ovrl_mos", "sig": "sig_mos", "bak": "bak_mos", "p808": "p808_mo
 
 
 class OpinionPredictor:
-    """DNSMOS on the CPU with one thread, so that the same wave has the same score everywhere."""
+    """DNSMOS on the CPU, a clip on one thread, so that the same wave has the same score everywhere."""
 
     def __init__(self):
         import onnxruntime
@@ -47,12 +49,18 @@ class OpinionPredictor:
 
 
 def score(context: Context) -> Scores:
-    predictor = OpinionPredictor()
-    rows = []
-    for utterance in track(context.utterances, f"mos of {context.system}"):
+    predictor, chosen = OpinionPredictor(), context.utterances
+
+    def numbers(utterance: Utterance) -> dict[str, float] | None:
         wave = context.wave(utterance)
-        numbers = dict.fromkeys(NAMES) if wave is None else predictor.predict(wave, RATE_HZ)
-        rows.append(context.row(utterance, failed=wave is None) | numbers)
+        return None if wave is None else predictor.predict(wave, RATE_HZ)
+
+    with ThreadPoolExecutor(context.settings.evaluate.mos_workers) as pool:
+        found = track(pool.map(numbers, chosen), f"mos of {context.system}", len(chosen))
+        rows = [
+            context.row(utterance, failed=one is None) | (one or dict.fromkeys(NAMES))
+            for utterance, one in zip(chosen, found, strict=True)
+        ]
     return Scores(rows, {"predictor": "DNSMOS P.835 (speechmos), OVRL", "over": "clips with sound"})
 
 
