@@ -2,8 +2,9 @@
 
 The Trainer stands in peer.py. Both learn from one epoch of the demonstration's tokens, each in a
 process of its own, by turns; the Trainer in our precision and, a single time, in float32, which it takes
-unless told otherwise. Networks: the micro base; a Llama of 60 M random weights with the vocabulary of
-Orpheus; and where there is a card, one of Orpheus' size. Useful tokens are labels: audio and the two ends.
+unless told otherwise. Neither rehearses its own speech. Networks: the micro base; a Llama of 60 M random
+weights with the vocabulary of Orpheus; and where there is a card, one of Orpheus' size. Useful tokens are
+labels: audio and the two ends.
 """
 
 from __future__ import annotations
