@@ -35,7 +35,7 @@ class Train:
     weight_decay: float = number(0.0, 0.0, 1.0)
     clip_norm: float = number(1.0, 0.0, 1000.0)
     max_failed_steps: int = number(3, 1, 1_000_000)
-    save_every_steps: int = number(100, 1, 1_000_000)
+    save_every_steps: int = number(150, 1, 1_000_000)
     patience: int = number(0, 0, 1_000_000)
     max_tokens: int = number(2048, 16, 131_072)
     mask_prompt: bool = True
