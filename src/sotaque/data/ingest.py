@@ -48,6 +48,8 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
     """
     with table.encoded_as(settings.ingest.encoding):
         corpus = layouts.root(corpus, settings.ingest.layout)
+        layout = layouts.find(corpus, settings.ingest.layout)
+        log.info("ingest: %s is read as %s", corpus, layouts.name_of(layout))
         rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
     kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
@@ -64,7 +66,8 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
         manifest.write(out / f"{name}.jsonl", shards[name])
     manifest.write(out / "rejects.jsonl", rejects)
     manifest.write(out / "warnings.jsonl", warnings)
-    log.info("ingest: %d clips kept, %d rejected %s", len(kept), len(rejects), counted(rejects))
+    found = f": {counted(rejects)}" if rejects else ""
+    log.info("ingest: %d clips kept, %d rejected%s", len(kept), len(rejects), found)
     if warnings:
         log.warning("ingest: kept with a warning: %s; see %s", counted(warnings), out / "warnings.jsonl")
     return {

@@ -20,6 +20,7 @@ from sotaque.manifest import Utterance
 from sotaque.progress import track
 from sotaque.settings import Settings
 
+AT_ONCE = 2  # clips; no score depends on it, and the slowest metric is often the last, beside an idle core
 NAMES = {"mos": "ovrl_mos", "sig": "sig_mos", "bak": "bak_mos", "p808": "p808_mos"}
 
 
@@ -55,7 +56,7 @@ def score(context: Context) -> Scores:
         wave = context.wave(utterance)
         return None if wave is None else predictor.predict(wave, RATE_HZ)
 
-    with ThreadPoolExecutor(context.settings.evaluate.mos_workers) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         found = track(pool.map(numbers, chosen), f"mos of {context.system}", len(chosen))
         rows = [
             context.row(utterance, failed=one is None) | (one or dict.fromkeys(NAMES))

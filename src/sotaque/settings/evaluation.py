@@ -27,7 +27,6 @@ class Evaluate:
     bootstrap_samples: int = number(1000, 100, 100_000)
     reference_clips: int = number(10, 1, 1000)
     speed_clips: int = number(4, 1, 100)
-    mos_workers: int = number(2, 1, 256)
     threads: int = number(1, 1, 256)
 
 

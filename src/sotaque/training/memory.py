@@ -71,7 +71,7 @@ def check(
     place = "the card" if on_card(backend.device) else "this machine"
     said = f"needs about {need}; {place} has {free / GB:.1f} GB free"
     if need.total <= free:
-        log.info("train: %s", said)
+        log.info("train: %s; Python and its libraries come on top", said)
         return
     ways = "; ".join(f"{words}: about {less.total / GB:.1f} GB" for words, less in _ways_out(measure, how))
     if on_card(backend.device) and need.total > UNCERTAINTY * free:

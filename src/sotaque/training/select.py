@@ -7,6 +7,7 @@ with the best score = similarity - WER - share of clips that never stopped, the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from sotaque.settings import Settings, Targets
 from sotaque.training import lora as adapters
 from sotaque.training import result as results
 from sotaque.training import tracking
+
+log = logging.getLogger("sotaque")
 
 SCORE = "similarity - WER - share of clips that never stopped"
 
@@ -77,6 +80,7 @@ def run(
             candidates.append(ear.hear(network, spec.generation, step, losses.get(step)))
             _log(candidates[-1])
     chosen, reason = choose(candidates, settings.targets)
+    log.info("select: %s", reason)
     files.write_json(Path(f"{out}.json"), {
         "step": chosen.step,
         "reason": reason,

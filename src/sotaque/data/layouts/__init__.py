@@ -74,6 +74,10 @@ def find(folder: Path, name: str = "auto") -> ModuleType:
     )
 
 
+def name_of(layout: ModuleType) -> str:
+    return next(name for name, one in LAYOUTS.items() if one is layout)
+
+
 def _contents(folder: Path) -> str:
     paths = sorted(folder.iterdir(), key=lambda path: path.name)
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
