@@ -1,65 +1,72 @@
-"""Two loops over the cache against torch's own attention, and against what a row hears alone."""
+"""Attention of one new token over what is kept, against the same sums written out."""
+
+import math
 
 import pytest
 import torch
 
-from sotaque.backends.orpheus.attention import Fused, Looped, attention
+from sotaque.backends.orpheus.attention import Attention, turned
 
-WIDTH, END = 12, 9
+HEADS, GROUP, SIZE, WIDTH = 2, 3, 8, 12
+LENGTHS = [7, 3, 1]
 
 
-def state(dtype=torch.float32, rows=3, heads=2, group=3, size=8):
+def turns():
+    angles = torch.arange(WIDTH)[:, None] * torch.linspace(1, 0.1, SIZE // 2, dtype=torch.float64)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def started():
     torch.manual_seed(0)
-    queries = torch.randn(rows, heads, group, size, dtype=dtype)
-    cache = torch.randn(rows, 2 * heads, WIDTH, size, dtype=dtype)
-    return queries, cache, torch.tensor([0, 4, 8])[:rows]
+    attention = Attention(LENGTHS, (1, HEADS, SIZE), turns(), torch.float64)
+    for row, length in enumerate(LENGTHS):
+        attention.fill(0, row, torch.randn(2 * HEADS, length, SIZE, dtype=torch.float64))
+    return attention
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_loops_hear_what_the_fused_attention_hears(dtype):
-    queries, cache, starts = state(dtype)
-    heard = Looped(starts)(queries, cache, END, 0.3)
-    expected = Fused(starts, WIDTH, dtype)(queries, cache, END, 0.3)
-    assert heard.dtype == dtype
-    assert torch.allclose(heard, expected, atol=1e-6)
+def news(rows=3):
+    torch.manual_seed(1)
+    return torch.randn(rows, HEADS * GROUP + 2 * HEADS, SIZE, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("kind", [Looped, lambda starts: Fused(starts, WIDTH, torch.float32)])
-def test_what_is_not_filled_is_not_heard(kind):
-    """Before a row's start and from `end` on the cache may hold anything, even what is no number."""
-    queries, cache, starts = state()
-    heard = kind(starts)(queries, cache, END, 0.3)
-    for row, start in enumerate(starts):
-        cache[row, :, :start] = 1e9
-    cache[:, :, END:] = torch.nan
-    assert torch.equal(kind(starts)(queries, cache, END, 0.3), heard)
-    cache[0, 0, 3] += 1
-    assert not torch.equal(kind(starts)(queries, cache, END, 0.3), heard)
+def by_hand(made, row, scale):
+    """One row alone: sums written out for each query."""
+    torch.manual_seed(0)
+    past = [torch.randn(2 * HEADS, length, SIZE, dtype=torch.float64) for length in LENGTHS][row]
+    turn = turns()[LENGTHS[row]]
+    heard = []
+    for query in range(HEADS * GROUP):
+        head = query // GROUP
+        keys = torch.cat([past[head], turned(made[row, HEADS * GROUP + head], turn)[None]])
+        values = torch.cat([past[HEADS + head], made[row, HEADS * GROUP + HEADS + head][None]])
+        asked = turned(made[row, query], turn)
+        shares = [math.exp(scale * float(asked @ key)) for key in keys]
+        heard.append(sum(share / sum(shares) * value for share, value in zip(shares, values, strict=True)))
+    return torch.cat(heard)
 
 
-@pytest.mark.parametrize("kind", [Looped, lambda starts: Fused(starts, WIDTH, torch.float32)])
-def test_rows_that_are_kept_keep_their_starts(kind):
-    queries, cache, starts = state()
-    whole, part = kind(starts), kind(starts)
+def test_it_is_the_sum_written_out():
+    attention, made = started(), news()
+    attention.grow()
+    heard = attention(0, made, 0.3)
+    for row in range(3):
+        assert torch.allclose(heard[row], by_hand(made, row, 0.3))
+
+
+def test_rows_that_are_kept_hear_what_is_theirs():
+    attention, made = started(), news()
     rows = torch.tensor([2, 0])
-    part.keep(rows)
-    heard = part(queries[rows], cache[rows], END, 0.3)
-    assert torch.allclose(heard, whole(queries, cache, END, 0.3)[rows], atol=1e-6)
+    attention.keep(rows)
+    attention.grow()
+    heard = attention(0, made[rows], 0.3)
+    for place, row in enumerate(rows):
+        assert torch.allclose(heard[place], by_hand(made, row, 0.3))
 
 
-def test_one_key_alone_is_heard_whole():
-    queries, cache, starts = state()
-    heard = Looped(starts)(queries, cache, END, 0.3)
-    assert torch.allclose(heard[2], cache[2, 2:, None, 8].expand_as(heard[2]))
-
-
-def test_the_loops_are_for_one_thread_and_for_what_numpy_knows():
-    starts, threads = torch.zeros(1, dtype=torch.long), torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        assert isinstance(attention(starts, WIDTH, torch.float32), Looped)
-        assert isinstance(attention(starts, WIDTH, torch.bfloat16), Fused)
-        torch.set_num_threads(2)
-        assert isinstance(attention(starts, WIDTH, torch.float32), Fused)
-    finally:
-        torch.set_num_threads(threads)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_turn_moves_each_pair_by_its_angle(dtype):
+    x = torch.tensor([1.0, 0.0, 0.0, 2.0], dtype=dtype)
+    quarter = torch.polar(torch.ones(2), torch.tensor([math.pi / 2, math.pi]))
+    moved = turned(x, quarter)
+    assert moved.dtype == torch.float32
+    assert torch.allclose(moved, torch.tensor([0.0, 1.0, 0.0, -2.0]), atol=1e-6)

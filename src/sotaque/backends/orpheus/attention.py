@@ -1,92 +1,68 @@
-"""Attention of one new token a row over the cache of what came before.
+"""Attention of one new token a row over the keys and values of what came before, which are kept here.
 
-A fused attention is made for many queries. Here each key has a handful, and on a CPU such a step only waits
-for the cache. Two loops that read every key and every value once, compiled by numba, with torch's softmax
-between them take half the time of torch's kernel.
-
-B: sequences; H: heads of keys; G: queries of each; E: head size; W: columns of the cache.
+B: sequences; H: heads of keys; G: queries of each; E: head size; W: columns, of which a prompt fills the last
+before the first token. Of a head, the two numbers that rotary positions turn together stand side by side, so
+that a turn is one complex product.
 """
 
 from __future__ import annotations
 
-import numba
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
 
-class Fused:
-    """starts (B,): each row's first column that is filled. The dtype is the cache's."""
+class Attention:
+    """lengths: of B prompts; shape: layers, H and E; turns (W, E / 2): by how much a position is turned."""
 
-    def __init__(self, starts: torch.Tensor, width: int, dtype: torch.dtype):
-        unused = torch.arange(width, device=starts.device) < starts[:, None]
-        mask = torch.zeros(unused.shape, dtype=dtype, device=starts.device)
+    def __init__(
+        self, lengths: Sequence[int], shape: tuple[int, int, int], turns: torch.Tensor, dtype: torch.dtype
+    ):
+        layers, self._heads, size = shape
+        self._end, device = max(lengths), turns.device
+        if device.type == "cpu":  # where attention in bfloat16 would be no quicker
+            dtype = torch.promote_types(dtype, torch.float32)
+        self._positions, self._turns = torch.tensor(lengths, device=device), turns
+        self._cache = torch.zeros(
+            layers, len(lengths), 2 * self._heads, len(turns), size, dtype=dtype, device=device
+        )
+        unused = torch.arange(len(turns), device=device) < (self._end - self._positions)[:, None]
+        mask = torch.zeros(unused.shape, dtype=dtype, device=device)
         self._mask = mask.masked_fill_(unused, -torch.inf)[:, None, None]
         self._hides = bool(unused.any())
 
-    def __call__(self, queries: torch.Tensor, cache: torch.Tensor, end: int, scale: float) -> torch.Tensor:
-        """queries (B, H, G, E) -> (B, H, G, E); cache (B, 2 H, W, E): keys, then values, full up to `end`."""
-        keys, values = cache[:, :, :end].chunk(2, dim=1)
-        mask = self._mask[..., :end] if self._hides else None
+    def fill(self, layer: int, row: int, keys_values: torch.Tensor) -> None:
+        """Those of a whole prompt, (2 H, T, E)."""
+        self._cache[layer, row, :, self._end - keys_values.shape[1] : self._end] = keys_values
+
+    def grow(self) -> None:
+        """One column more: the calls that follow, one a layer, are about the next token of each row."""
+        self._turn = self._turns[self._positions, None]
+        self._end, self._positions = self._end + 1, self._positions + 1
+
+    def __call__(self, layer: int, made: torch.Tensor, scale: float) -> torch.Tensor:
+        """made (B, H G + 2 H, E): queries, keys and values -> (B, H G E) of the same dtype."""
+        cache = self._cache[layer]
+        cache[:, self._heads :, self._end - 1] = made[:, -self._heads :]
+        turned_ = turned(made[:, : -self._heads], self._turn).to(cache.dtype)
+        cache[:, : self._heads, self._end - 1] = turned_[:, -self._heads :]
+        keys, values = cache[:, :, : self._end].chunk(2, dim=1)
+        mask = self._mask[..., : self._end] if self._hides else None
         # the queries that share a key stand where the positions of one sequence would: nothing is repeated
-        return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+        queries = turned_[:, : -self._heads].unflatten(1, (self._heads, -1))
+        heard = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+        return heard.flatten(1).to(made.dtype)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows alone."""
+        self._cache[:, : len(rows), :, : self._end] = self._cache[:, rows, :, : self._end]
+        self._cache, self._positions = self._cache[:, : len(rows)], self._positions[rows]
         self._mask = self._mask[rows]
         self._hides = self._hides and bool(self._mask.any())
 
 
-class Looped:
-    """The same on one thread of a CPU."""
-
-    def __init__(self, starts: torch.Tensor):
-        self._starts = starts.numpy()
-
-    def __call__(self, queries: torch.Tensor, cache: torch.Tensor, end: int, scale: float) -> torch.Tensor:
-        past, scores = cache.numpy(), queries.new_empty(*queries.shape[:3], end)
-        _score((queries * scale).numpy(), past, self._starts, scores.numpy())
-        heard = torch.zeros_like(queries)
-        _mix(scores.softmax(-1).numpy(), past, self._starts, heard.numpy())
-        return heard
-
-    def keep(self, rows: torch.Tensor) -> None:
-        self._starts = self._starts[rows.numpy()]
-
-
-def attention(starts: torch.Tensor, width: int, dtype: torch.dtype) -> Fused | Looped:
-    alone = starts.device.type == "cpu" and torch.get_num_threads() == 1
-    if alone and dtype in (torch.float32, torch.float64):
-        return Looped(starts)
-    return Fused(starts, width, dtype)
-
-
-# sums may be taken in any order, as in every product of matrices
-_compiled = numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-
-
-@_compiled
-def _score(queries: np.ndarray, cache: np.ndarray, starts: np.ndarray, scores: np.ndarray) -> None:
-    for row in range(queries.shape[0]):
-        for head in range(queries.shape[1]):
-            scores[row, head, :, : starts[row]] = -np.inf
-            for column in range(starts[row], scores.shape[3]):
-                key = cache[row, head, column]
-                for one in range(queries.shape[2]):
-                    query, total = queries[row, head, one], scores.dtype.type(0)
-                    for e in range(len(key)):
-                        total += query[e] * key[e]
-                    scores[row, head, one, column] = total
-
-
-@_compiled
-def _mix(shares: np.ndarray, cache: np.ndarray, starts: np.ndarray, heard: np.ndarray) -> None:
-    heads = shares.shape[1]
-    for row in range(shares.shape[0]):
-        for head in range(heads):
-            for column in range(starts[row], shares.shape[3]):
-                value = cache[row, heads + head, column]
-                for one in range(shares.shape[2]):
-                    share, into = shares[row, head, one, column], heard[row, head, one]
-                    for e in range(len(value)):
-                        into[e] += share * value[e]
+def turned(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Rotary positions of x (..., E), in float32 or better; turns (..., E / 2)."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(-1, (-1, 2))
+    return torch.view_as_real(torch.view_as_complex(wide) * turns).flatten(-2)

@@ -10,6 +10,7 @@ side, so that a rotation is one complex product; queries and keys are both in th
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -19,8 +20,9 @@ from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from sotaque.backends.orpheus.attention import Fused, Looped, attention
+from sotaque.backends.orpheus.attention import Attention, turned
 from sotaque.backends.orpheus.products import joined
+from sotaque.backends.orpheus.step import Step, serves
 
 
 class Decoder:
@@ -31,45 +33,82 @@ class Decoder:
     """
 
     def __init__(self, llama: LlamaForCausalLM, prompts: Sequence[Sequence[int]], steps: int):
-        self._embed, config, device = llama.model.embed_tokens, llama.config, llama.device
+        self._embed, device = llama.model.embed_tokens, llama.device
         self._norm = _norm(llama.model.norm)
         self._layers = [_Layer(layer) for layer in llama.model.layers]
-        self._dtype = _heard_in(llama.dtype, device)
         lengths = [len(prompt) for prompt in prompts]
-        self._length, self._positions = max(lengths), torch.tensor(lengths, device=device)
-        width = self._length + steps
-        # (layers, B, heads of keys and then of values, width, E); prompts end where the first token follows
-        shape = len(self._layers), len(prompts), 2 * config.num_key_value_heads, width, config.head_dim
-        self._cache = torch.zeros(shape, dtype=self._dtype, device=device)
-        self._turns = _turns(llama.model.rotary_emb, self._positions, self._dtype, width)
-        self._attend = attention(self._length - self._positions, width, self._dtype)
+        self._turns = _turns(llama.model.rotary_emb, llama.dtype, max(lengths) + steps, device)
+        self._step = _at_once(llama, self._layers, lengths, self._turns)
+        if self._step is None:
+            shape = len(self._layers), llama.config.num_key_value_heads, llama.config.head_dim
+            attention = Attention(lengths, shape, self._turns, llama.dtype)
+            self._step = _OneByOne(self._layers, self._norm, attention)
         self.hidden = self._read(prompts)
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """The prompts one after another, without padding; each attends to itself."""
-        ids = torch.tensor([token for prompt in prompts for token in prompt], device=self._cache.device)
+        device = self._turns.device
+        ids = torch.tensor([token for prompt in prompts for token in prompt], device=device)
         turns = torch.cat([self._turns[: len(prompt)] for prompt in prompts])[:, None]
         ends = list(itertools.accumulate(map(len, prompts)))
         x = self._embed(ids)
-        for layer, cache in zip(self._layers, self._cache[..., : self._length, :], strict=True):
-            x = layer.read(x, turns, [0, *ends], cache)
-        return self._norm(x[torch.tensor(ends, device=x.device) - 1])
+        for number, layer in enumerate(self._layers):
+            x = layer.read(x, turns, [0, *ends], functools.partial(self._step.fill, number))
+        return self._norm(x[torch.tensor(ends, device=device) - 1])
 
     def step(self, ids: torch.Tensor) -> torch.Tensor:
         """Take one token a row, ids (B,), and return the new hidden (B, D)."""
-        x, turns, end = self._embed(ids), self._turns[self._positions, None], self._length + 1
-        for layer, cache in zip(self._layers, self._cache, strict=True):
-            x = layer(x, turns, cache, end, self._attend)
-        self._length, self._positions = end, self._positions + 1
-        self.hidden = self._norm(x)
+        self.hidden = self._step(self._embed(ids))
         return self.hidden
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows alone."""
-        self._cache[:, : len(rows), :, : self._length] = self._cache[:, rows, :, : self._length]
-        self._cache = self._cache[:, : len(rows)]
-        self._positions = self._positions[rows]
-        self._attend.keep(rows)
+        self._step.keep(rows)
+
+
+def _at_once(
+    llama: LlamaForCausalLM, layers: Sequence[_Layer], lengths: Sequence[int], turns: torch.Tensor
+) -> Step | None:
+    """For one thread of a CPU, if every part is Llama's own."""
+    norms = [*(norm for layer in layers for norm in layer.norms), llama.model.norm]
+    weights = [layer.weights() for layer in layers]
+    if (
+        llama.device.type != "cpu"
+        or torch.get_num_threads() > 1
+        or llama.config.hidden_act != "silu"
+        or any(type(norm) is not LlamaRMSNorm for norm in norms)
+        or any(weight is None or not serves(weight) for weight in itertools.chain(*weights))
+    ):
+        return None
+    scales = torch.stack([norm.weight for norm in norms])
+    attention = llama.model.layers[0].self_attn
+    heads = llama.config.num_key_value_heads
+    return Step(
+        list(zip(*weights, strict=True)),
+        scales,
+        llama.config.rms_norm_eps,
+        attention.scaling,
+        lengths,
+        turns,
+        heads,
+    )
+
+
+class _OneByOne:
+    """One layer after another, on any hardware and with whatever modules stand in them."""
+
+    def __init__(
+        self, layers: Sequence[_Layer], norm: Callable[[torch.Tensor], torch.Tensor], attention: Attention
+    ):
+        self._layers, self._norm, self._attention = layers, norm, attention
+        self.fill, self.keep = attention.fill, attention.keep
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Embedded tokens x (B, D) -> (B, D), normed."""
+        self._attention.grow()
+        for number, layer in enumerate(self._layers):
+            x = layer(x, functools.partial(self._attention, number))
+        return self._norm(x)
 
 
 class _Layer:
@@ -87,54 +126,53 @@ class _Layer:
         )
         self._gate_up, self._activation = joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn
         self._out, self._down = joined(attention.o_proj), joined(mlp.down_proj)
-        self._before, self._between = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self.norms = layer.input_layernorm, layer.post_attention_layernorm
+        self._before, self._between = map(_norm, self.norms)
+
+    def weights(self) -> list[torch.Tensor | None]:
+        """Of queries, keys and values, of what they heard, of gate and up, of down: where that is all."""
+        products = self._queries_keys_values, self._out, self._gate_up, self._down
+        return [product.weight_alone() for product in products]
 
     def __call__(
-        self, x: torch.Tensor, turns: torch.Tensor, cache: torch.Tensor, end: int, attend: Fused | Looped
+        self, x: torch.Tensor, attend: Callable[[torch.Tensor, float], torch.Tensor]
     ) -> torch.Tensor:
-        """x (B, D) -> (B, D); new keys and values become the last of `end` in cache (B, 2 heads, W, E)."""
-        queries, keys_values = self._project(x, turns, cache.dtype)
-        cache[:, :, end - 1] = keys_values
-        queries = queries.unflatten(1, (self._heads, -1))
-        return self._finish(x, attend(queries, cache, end, self._scale).reshape(len(x), -1))
+        """x (B, D) -> (B, D)."""
+        return self._finish(x, attend(self._project(x), self._scale))
 
     def read(
-        self, x: torch.Tensor, turns: torch.Tensor, bounds: Sequence[int], cache: torch.Tensor
+        self,
+        x: torch.Tensor,
+        turns: torch.Tensor,
+        bounds: Sequence[int],
+        fill: Callable[[int, torch.Tensor], None],
     ) -> torch.Tensor:
-        """x (N, D) -> (N, D) for sequences between `bounds`; keys and values go to the right of each row of
-        cache (B, 2 heads, width, E)."""
-        queries, keys_values = self._project(x, turns, cache.dtype)
-        heard = torch.empty_like(queries)
-        for stored, (start, end) in zip(cache, itertools.pairwise(bounds), strict=True):
-            part = keys_values[start:end].transpose(0, 1)
-            stored[:, start - end :] = part
+        """x (N, D) -> (N, D) for sequences between `bounds`; turns (N, 1, E / 2)."""
+        made = self._project(x)
+        made[:, : -self._heads] = turned(made[:, : -self._heads], turns)
+        heard = torch.empty_like(made[:, : -2 * self._heads])
+        for row, (start, end) in enumerate(itertools.pairwise(bounds)):
+            part = made[start:end].transpose(0, 1)
+            queries, keys_values = part[: -2 * self._heads], part[-2 * self._heads :]
+            fill(row, keys_values)
             heard[start:end] = F.scaled_dot_product_attention(
-                queries[start:end].transpose(0, 1)[None],
-                part[None, : self._heads],
-                part[None, self._heads :],
+                queries[None],
+                keys_values[None, : self._heads],
+                keys_values[None, self._heads :],
                 is_causal=True,
                 scale=self._scale,
                 enable_gqa=True,
             )[0].transpose(0, 1)
         return self._finish(x, heard.flatten(1))
 
-    def _project(
-        self, x: torch.Tensor, turns: torch.Tensor, dtype: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries (N, heads, E), and keys with values after them (N, 2 heads, E); turns (N, 1, E / 2)."""
-        made = self._queries_keys_values(self._before(x)).to(dtype).view(len(x), -1, self._size)
-        _turn(made[:, : -self._heads], turns)
-        return made[:, : -2 * self._heads], made[:, -2 * self._heads :]
+    def _project(self, x: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values, (N, heads + 2 heads of keys, E)."""
+        return self._queries_keys_values(self._before(x)).view(len(x), -1, self._size)
 
     def _finish(self, x: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
-        x = self._out.added(heard.to(x.dtype), x)
+        x = x + self._out(heard)
         gate, up = self._gate_up(self._between(x)).chunk(2, dim=1)
-        return self._down.added(self._activation(gate) * up, x)
-
-
-def _heard_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What attention computes in: on a CPU, where bfloat16 would be no quicker, float32 or better."""
-    return torch.promote_types(dtype, torch.float32) if device.type == "cpu" else dtype
+        return x + self._down(self._activation(gate) * up)
 
 
 def _side_by_side(size: int) -> torch.Tensor:
@@ -142,27 +180,15 @@ def _side_by_side(size: int) -> torch.Tensor:
     return torch.arange(size).view(2, -1).T.flatten()
 
 
-def _turns(rotary: nn.Module, like: torch.Tensor, dtype: torch.dtype, width: int) -> torch.Tensor:
+def _turns(rotary: nn.Module, dtype: torch.dtype, width: int, device: torch.device) -> torch.Tensor:
     """(width, E / 2) complex: by how much each pair is turned at each position."""
-    wide = torch.empty(0, dtype=torch.promote_types(dtype, torch.float32), device=like.device)
-    cos, sin = rotary(wide, torch.arange(width, device=like.device)[None])
-    return torch.complex(cos, sin)[0, :, : cos.shape[2] // 2]
-
-
-def _turn(x: torch.Tensor, turns: torch.Tensor) -> None:
-    """Rotary positions of x (N, heads, E), in place; turns (N, 1, E / 2)."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    torch.view_as_complex(wide.unflatten(2, (-1, 2))).mul_(turns)
-    if wide is not x:
-        x.copy_(wide)
+    wide = torch.empty(0, dtype=torch.promote_types(dtype, torch.float32), device=device)
+    cos, sin = rotary(wide, torch.arange(width, device=device)[None])
+    return torch.complex(cos, sin)[0, :, : cos.shape[2] // 2].contiguous()
 
 
 def _norm(norm: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     if type(norm) is not LlamaRMSNorm:
         return norm
     weight, eps = norm.weight, norm.variance_epsilon
-    if weight.device.type != "cpu":
-        return lambda x: F.rms_norm(x, weight.shape, weight, eps)
-    # x beside -x has the mean 0 and the variance mean(x^2), and this norm is one operation where that is nine
-    width, both = len(weight), torch.cat([weight, weight])
-    return lambda x: F.layer_norm(torch.cat([x, -x], dim=1), both.shape, both, None, eps)[:, :width]
+    return lambda x: F.rms_norm(x, weight.shape, weight, eps)

@@ -1,0 +1,295 @@
+"""The loops of a step of generation, which numba compiles.
+
+Products of a few rows with weights wait for the weights. So these lie in the order in which they are read,
+once, and each vector of them serves eight or four rows, whose sums stay in registers. Weights in bfloat16
+take the instruction that multiplies pairs of them (VDPBF16PS of AVX-512); in float32 any processor serves.
+
+numpy knows no bfloat16: loops see its bits in uint16, which are the upper half of the float32 of that value.
+
+All stands in one file, because numba looks at the file of a function alone to see whether it must be compiled
+anew. B: rows; D: width; H: heads of keys; G: queries of each; E: head size; W: columns of the past.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16  # numbers of a vector
+ROWS = 4  # products have a multiple of so many
+
+# Sums may be taken in any order, as in every product of matrices; division by zero gives what IEEE 754 says,
+# as a loop that might raise would not become vectors.
+_compiled = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+@_compiled
+def step(x, made, out, gate_up, down, norms, eps, scale, turns, past, rows, starts, end):
+    """x (B and what fills it up, D), in place."""
+    for layer in range(len(past)):
+        news = product(_normed(x, norms[2 * layer], eps, past), made[layer])
+        _add(x, product(_heard(news, scale, turns, past[layer], rows, starts, end), out[layer]))
+        gates = product(_normed(x, norms[2 * layer + 1], eps, past), gate_up[layer])
+        _add(x, product(_gated(gates, past), down[layer]))
+    for row in range(len(x)):
+        _norm(x[row], norms[-1], eps, x[row])
+
+
+@_compiled
+def _add(x, more):
+    for row in range(len(x)):
+        for i in range(x.shape[1]):
+            x[row, i] += more[row, i]
+
+
+@_compiled
+def _normed(x, weight, eps, like):
+    normed = np.empty(x.shape, like.dtype)
+    for row in range(len(x)):
+        _norm(x[row], weight, eps, normed[row])
+    return normed
+
+
+@_compiled
+def _norm(x, weight, eps, into):
+    """RMSNorm (Zhang and Sennrich, 2019)."""
+    squares = np.float32(0)
+    for i in range(len(x)):
+        squares += x[i] * x[i]
+    factor = np.float32(1 / np.sqrt(squares / len(x) + eps))
+    for i in range(len(x)):
+        into[i] = _narrow(x[i] * factor * weight[i], into[i])
+
+
+@_compiled
+def _gated(gates, like):
+    """SiLU of the left half times the right half."""
+    width = gates.shape[1] // 2
+    gated = np.empty((len(gates), width), like.dtype)
+    for row in range(len(gates)):
+        gate, up, into = gates[row, :width], gates[row, width:], gated[row]
+        for i in range(width):
+            into[i] = _narrow(gate[i] / (np.float32(1) + exp(-gate[i])) * up[i], into[i])
+    return gated
+
+
+@_compiled
+def _heard(news, scale, turns, past, rows, starts, end):
+    """Attention (B filled up, H G E) of news, which are queries, keys and values (B filled up, H G + 2 H of
+    size E); those of keys and values become the last of past (all rows, 2 H, W, E)."""
+    heads, size = past.shape[1] // 2, past.shape[3]
+    group = news.shape[1] // size // heads - 2
+    queries = group * heads
+    heard = np.zeros((len(news), queries * size), past.dtype)
+    query, shares = np.empty((group, size), np.float32), np.empty((group, end), np.float32)
+    for row in range(len(rows)):
+        new, into = news[row].reshape(-1, size), heard[row].reshape(-1, size)
+        start, kept = starts[rows[row]], past[rows[row]]
+        turn = turns[end - 1 - start]
+        for head in range(heads):
+            for one in range(group):
+                _turned(new[head * group + one], turn, scale, query[one])
+            keys, values = kept[head, :end], kept[heads + head, :end]
+            _turned(new[queries + head], turn, np.float32(1), keys[end - 1])
+            for e in range(size):
+                values[end - 1, e] = _narrow(new[queries + heads + head, e], values[end - 1, e])
+            _score(query, keys, start, shares)
+            for one in range(group):
+                _softmax(shares[one, start:])
+            _mix(shares, values, start, into[head * group : (head + 1) * group])
+    return heard
+
+
+@_compiled
+def _turned(x, turn, scale, into):
+    """Rotary positions (Su et al., 2021), of numbers that stand side by side in pairs."""
+    for pair in range(len(turn)):
+        turned = complex(x[2 * pair], x[2 * pair + 1]) * turn[pair] * scale
+        into[2 * pair] = _narrow(turned.real, into[2 * pair])
+        into[2 * pair + 1] = _narrow(turned.imag, into[2 * pair + 1])
+
+
+@_compiled
+def _score(query, keys, start, scores):
+    for column in range(start, len(keys)):
+        for one in range(len(query)):
+            total = np.float32(0)
+            for e in range(query.shape[1]):
+                total += query[one, e] * _wide(keys[column, e])
+            scores[one, column] = total
+
+
+@_compiled
+def _softmax(x):
+    highest, total = x.max(), np.float32(0)
+    for i in range(len(x)):
+        x[i] = exp(x[i] - highest)
+        total += x[i]
+    for i in range(len(x)):
+        x[i] /= total
+
+
+@_compiled
+def _mix(shares, values, start, into):
+    """Values, each by its share."""
+    total = np.zeros(into.shape, np.float32)
+    fours = start + (len(values) - start) // 4 * 4
+    for column in range(start, fours, 4):  # four at once: sums are read and written a quarter as often
+        for one in range(len(shares)):
+            a, b, c, d = shares[one, column : column + 4]
+            for e in range(values.shape[1]):
+                total[one, e] += (
+                    a * _wide(values[column, e])
+                    + b * _wide(values[column + 1, e])
+                    + c * _wide(values[column + 2, e])
+                    + d * _wide(values[column + 3, e])
+                )
+    for column in range(fours, len(values)):
+        for one in range(len(shares)):
+            for e in range(values.shape[1]):
+                total[one, e] += shares[one, column] * _wide(values[column, e])
+    for one in range(len(shares)):
+        for e in range(values.shape[1]):
+            into[one, e] = _narrow(total[one, e], into[one, e])
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def exp(x):
+    """e^x to a few millionths, such that loops over it become vectors: 2^n times Taylor's series of the rest,
+    which is at most ln(2) / 2."""
+    x = min(max(x, np.float32(-87)), np.float32(87))
+    n = np.floor(x * np.float32(1 / math.log(2)) + np.float32(0.5))
+    rest, series = x - n * np.float32(math.log(2)), np.float32(1 / 720)
+    for factorial in (120, 24, 6, 2, 1, 1):
+        series = series * rest + np.float32(1 / factorial)
+    return series * _wide(
+        np.uint16((np.int32(n) + 127) << 7)
+    )  # the exponent of a bfloat16, from its 8th bit on
+
+
+@numba.njit(cache=True)
+def product(x, weights):
+    """x (rows, K) with packed weights -> (rows, outputs) float32; rows: a multiple of ROWS."""
+    made = np.empty((len(x), len(weights) * LANES), np.float32)
+    for block in range(len(weights)):
+        row = 0
+        while row + 8 <= len(x):
+            _eight(x, weights, made, row, block)
+            row += 8
+        if row < len(x):
+            _four(x, weights, made, row, block)
+    return made
+
+
+def _tile(rows: int):
+    @intrinsic
+    def tile(_context, x, weights, made, row, block):
+        """made[row : row + rows, block * LANES : (block + 1) * LANES]."""
+        in_pairs = x.dtype == types.uint16
+
+        def build(context, builder, signature, arguments):
+            word, real, place = ir.IntType(32), ir.FloatType(), arguments[3].type
+            vector = ir.VectorType(real, LANES)
+            one = word if in_pairs else real  # what of a row is multiplied with a vector of weights
+            weight = ir.VectorType(_BFloat(), 2 * LANES) if in_pairs else vector
+            name = "llvm.x86.avx512bf16.dpbf16ps.512" if in_pairs else f"llvm.fma.v{LANES}f32"
+            multiply = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(vector, [vector, weight, weight] if in_pairs else [vector] * 3),
+                name,
+            )
+            inputs, packed_, outputs = (
+                context.make_array(type_)(context, builder, value)
+                for type_, value in zip(signature.args[:3], arguments[:3], strict=True)
+            )
+
+            def times(a, b):
+                return builder.mul(a, b if isinstance(b, ir.Value) else ir.Constant(place, b))
+
+            steps = cgutils.unpack_tuple(builder, inputs.shape)[1]
+            steps = builder.udiv(steps, ir.Constant(place, 2)) if in_pairs else steps
+            width = cgutils.unpack_tuple(builder, outputs.shape)[1]
+            numbers = [builder.add(arguments[3], ir.Constant(place, row)) for row in range(rows)]
+            start = builder.bitcast(inputs.data, one.as_pointer())
+            starts = [builder.gep(start, [times(number, steps)]) for number in numbers]
+            tiles = builder.bitcast(packed_.data, weight.as_pointer())
+            tiles = builder.gep(tiles, [times(arguments[4], steps)])
+            zero = ir.Constant(vector, [0.0] * LANES)
+            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(rows)]
+            for sum_ in sums:  # the place is made once, where the function begins
+                builder.store(zero, sum_)
+            with cgutils.for_range(builder, steps, intp=place) as loop:
+                of_all = builder.load(builder.gep(tiles, [loop.index]), align=2)
+                for sum_, start in zip(sums, starts, strict=True):
+                    single = builder.load(builder.gep(start, [loop.index]), align=2)
+                    spread = builder.bitcast(_repeated(builder, single), weight)
+                    terms = [builder.load(sum_), spread, of_all]
+                    builder.store(builder.call(multiply, terms if in_pairs else [*terms[1:], terms[0]]), sum_)
+            for sum_, number in zip(sums, numbers, strict=True):
+                at = builder.add(times(number, width), times(arguments[4], LANES))
+                target = builder.bitcast(builder.gep(outputs.data, [at]), vector.as_pointer())
+                builder.store(builder.load(sum_), target, align=4)
+            return context.get_dummy_value()
+
+        return types.void(x, weights, made, types.intp, types.intp), build
+
+    return tile
+
+
+def _repeated(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """A vector of LANES times x."""
+    nothing = ir.Constant(ir.VectorType(x.type, LANES), ir.Undefined)
+    first = builder.insert_element(nothing, x, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(
+        first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    )
+
+
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+@intrinsic
+def _wide(_context, x):
+    """The bits of a bfloat16 -> float32; a float32 -> itself."""
+
+    def build(_context, builder, _signature, arguments):
+        if x != types.uint16:
+            return arguments[0]
+        bits = builder.zext(arguments[0], ir.IntType(32))
+        return builder.bitcast(builder.shl(bits, ir.Constant(bits.type, 16)), ir.FloatType())
+
+    return types.float32(x), build
+
+
+@intrinsic
+def _narrow(_context, x, like):
+    """float32 -> what `like` is. To bfloat16 the nearest, and of two that are as near the even one."""
+
+    def build(_context, builder, _signature, arguments):
+        if like != types.uint16:
+            return arguments[0]
+        word, half = ir.IntType(32), ir.IntType(16)
+        bits = builder.bitcast(arguments[0], word)
+        odd = builder.and_(builder.lshr(bits, ir.Constant(word, 16)), ir.Constant(word, 1))
+        rounded = builder.add(bits, builder.add(odd, ir.Constant(word, 0x7FFF)))
+        return builder.trunc(builder.lshr(rounded, ir.Constant(word, 16)), half)
+
+    return like(types.float32, like), build
+
+
+_eight, _four = _tile(8), _tile(4)
