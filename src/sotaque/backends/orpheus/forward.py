@@ -2,11 +2,13 @@
 
 A step of training through transformers' modules goes mostly into the fused attention, which is slow in
 bfloat16 there, and into hundreds of small operations. Here the utterances of a batch lie one after another
-without padding, attention is plain products of one utterance at a time, and layers that read the same
-input are one autograd function with their adapters. The weights are those of transformers' and peft's own
-modules (models/llama/modeling_llama.py, tuners/lora/layer.py), and so are the results, up to rounding.
+without padding, attention is plain products of a part of one utterance at a time with what it may hear,
+layers that read the same input are one autograd function with their adapters, and what is no product of
+matrices is one loop each. The weights are those of transformers' and peft's own modules
+(models/llama/modeling_llama.py, tuners/lora/layer.py), and so are the results, up to rounding.
 
-N: positions of all utterances; D: width of the network; T: positions of one utterance; E: head size.
+N: positions of all utterances; D, F: widths; T: positions of one utterance; H: heads of keys; G: queries of
+each; E: head size.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ from transformers import LlamaForCausalLM
 from transformers.activations import SiLUActivation
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from sotaque.backends.orpheus import kernels
+from sotaque.backends.orpheus.step import array
+
 LONGEST = 768  # positions of an utterance whose T x T probabilities may be kept for the gradient
+AT_ONCE = 128  # positions whose scores with all before them are one product
 
 
 def fits(llama: LlamaForCausalLM, lengths: Sequence[int]) -> bool:
@@ -35,7 +41,7 @@ def fits(llama: LlamaForCausalLM, lengths: Sequence[int]) -> bool:
     weight, autocast = model.embed_tokens.weight, torch.is_autocast_enabled("cpu")
     return (
         weight.device.type == "cpu"
-        and weight.dtype != torch.float32
+        and weight.dtype in (torch.bfloat16, torch.float64)
         and (not autocast or torch.get_autocast_dtype("cpu") == weight.dtype)
         and max(lengths) <= LONGEST
         and all(type(layer.mlp.act_fn) in (SiLUActivation, nn.SiLU) for layer in model.layers)
@@ -73,92 +79,96 @@ def hidden_states(llama: LlamaForCausalLM, ids: torch.Tensor, lengths: Sequence[
     """ids (N,) of utterances of these lengths, one after another -> the last layer's output (N, D)."""
     x = F.embedding(ids, llama.model.embed_tokens.weight)
     positions = torch.cat([torch.arange(length) for length in lengths])
-    rotation = [turn[0, :, None] for turn in llama.model.rotary_emb(x, positions[None])]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    cos, sin = llama.model.rotary_emb(torch.empty(0, dtype=wide), positions[None])
+    turns = [turn[0, :, : turn.shape[2] // 2].contiguous() for turn in (cos, sin)]
     with torch.autocast("cpu", enabled=False):
         for layer in llama.model.layers:
             if layer.gradient_checkpointing and layer.training:
-                x = checkpoint(_layer, layer, x, rotation, lengths, use_reentrant=False)
+                x = checkpoint(_layer, layer, x, turns, lengths, use_reentrant=False)
             else:
-                x = _layer(layer, x, rotation, lengths)
+                x = _layer(layer, x, turns, lengths)
         return _norm(llama.model.norm, x)
 
 
 def _layer(
-    layer: nn.Module, x: torch.Tensor, rotation: Sequence[torch.Tensor], lengths: Sequence[int]
+    layer: nn.Module, x: torch.Tensor, turns: Sequence[torch.Tensor], lengths: Sequence[int]
 ) -> torch.Tensor:
     attention, mlp = layer.self_attn, layer.mlp
     made = _project(_norm(layer.input_layernorm, x), attention.q_proj, attention.k_proj, attention.v_proj)
-    queries, keys, values = (one.view(len(x), -1, attention.head_dim) for one in made)
-    heard = _Attention.apply(
-        _rotate(queries, *rotation), _rotate(keys, *rotation), values, attention.scaling, lengths
-    )
-    x = x + _project(heard.flatten(1), attention.o_proj)[0]
-    gate, up = _project(_norm(layer.post_attention_layernorm, x), mlp.gate_proj, mlp.up_proj)
-    return x + _project(F.silu(gate) * up, mlp.down_proj)[0]
-
-
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions of x (N, heads, E)."""
-    first, second = x.chunk(2, dim=2)
-    return torch.addcmul(x * cos, torch.cat([-second, first], dim=2), sin)
+    made = made.view(len(x), -1, attention.head_dim)
+    heads = attention.config.num_key_value_heads
+    heard = _Attention.apply(made, heads, *turns, attention.scaling, lengths)
+    x = x + _project(heard, attention.o_proj)
+    gates = _project(_norm(layer.post_attention_layernorm, x), mlp.gate_proj, mlp.up_proj)
+    return x + _project(_Gate.apply(gates), mlp.down_proj)
 
 
 class _Attention(torch.autograd.Function):
-    """Each utterance attends to its own past: queries (N, heads, E), keys and values (N, fewer heads, E).
+    """Each utterance attends to its own past.
 
-    Scores and their softmax are computed in float32 or better, as a fused attention does.
+    made (N, H G + 2 H, E): queries, keys and values -> (N, H G E). Scores and their softmax are computed in
+    float32 or better, as a fused attention does.
     """
 
     @staticmethod
-    def forward(ctx, queries, keys, values, scale, lengths):
-        heard, probabilities = torch.empty_like(queries), []
-        wide = torch.promote_types(queries.dtype, torch.float32)
-        for rows in _rows(lengths):
-            q, k = _grouped(queries[rows], keys.shape[1]).to(wide), _heads(keys[rows]).to(wide)
-            future = q.new_full((k.shape[1], k.shape[1]), -torch.inf).triu_(1)
-            future = future.repeat(q.shape[1] // k.shape[1], 1)
-            p = torch.baddbmm(future, q, k.transpose(1, 2), alpha=scale).softmax(-1)
-            _ungroup(p.to(values.dtype) @ _heads(values[rows]), heard[rows])
-            probabilities.append(p)
-        ctx.save_for_backward(queries, keys, values, *probabilities)
-        ctx.scale, ctx.lengths = scale, lengths
-        return heard
+    def forward(ctx, made, heads, cos, sin, scale, lengths):
+        length, group, size = len(made), made.shape[1] // heads - 2, made.shape[2]
+        wide = torch.promote_types(made.dtype, torch.float32)
+        queries, keys = made.new_empty(heads, length * group, size), made.new_empty(heads, length, size)
+        kernels.turned(*map(array, (made, cos, sin, queries, keys)))
+        values = made[:, -heads:].transpose(0, 1).contiguous()
+        exact_queries, exact_keys = queries.to(wide), keys.to(wide).transpose(1, 2)
+        heard, kept = torch.empty_like(queries), []
+        for part, past in _parts_of(lengths):
+            rows = _rows(part, group)
+            p = exact_queries[:, rows] @ exact_keys[:, :, past]
+            narrow = torch.empty_like(p, dtype=made.dtype)
+            kernels.shares(p.numpy(), scale, group, array(narrow))
+            torch.bmm(narrow, values[:, past], out=heard[:, rows])
+            kept += [p, narrow]
+        ctx.save_for_backward(queries, keys, values, cos, sin, *kept)
+        ctx.scale, ctx.lengths, ctx.group = scale, lengths, group
+        return _side_by_side(heard, length)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        """With P the probabilities and G the gradient by P, the gradient by the scores is P (G - sum P G)."""
-        queries, keys, values, *probabilities = ctx.saved_tensors
-        by_queries, by_keys, by_values = (torch.empty_like(one) for one in (queries, keys, values))
-        for rows, p in zip(_rows(ctx.lengths), probabilities, strict=True):
-            q, g = (_grouped(one[rows], keys.shape[1]) for one in (queries, grad))
-            by_p = g.to(p.dtype) @ _heads(values[rows]).to(p.dtype).transpose(1, 2)
-            by_scores = torch._softmax_backward_data(by_p, p, -1, p.dtype).mul_(ctx.scale).to(q.dtype)
-            _ungroup(by_scores @ _heads(keys[rows]), by_queries[rows])
-            by_keys[rows] = _heads(by_scores.transpose(1, 2) @ q)
-            by_values[rows] = _heads(p.to(q.dtype).transpose(1, 2) @ g)
-        return by_queries, by_keys, by_values, None, None
+        queries, keys, values, cos, sin, *kept = ctx.saved_tensors
+        heads, length, size = keys.shape
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        slope = grad.view(length, heads, -1, size).transpose(0, 1).reshape(heads, -1, size)
+        exact_slope, exact_values = slope.to(wide), values.to(wide).transpose(1, 2)
+        by_queries = torch.empty_like(queries)
+        by_keys, by_values = torch.zeros(2, *keys.shape, dtype=wide)
+        for (part, past), p, narrow in zip(_parts_of(ctx.lengths), kept[::2], kept[1::2], strict=True):
+            rows = _rows(part, ctx.group)
+            by_p, by_scores = exact_slope[:, rows] @ exact_values[:, :, past], torch.empty_like(narrow)
+            kernels.shares_slope(by_p.numpy(), p.numpy(), ctx.scale, array(by_scores))
+            torch.bmm(by_scores, keys[:, past], out=by_queries[:, rows])
+            by_keys[:, past] += by_scores.transpose(1, 2) @ queries[:, rows]
+            by_values[:, past] += narrow.transpose(1, 2) @ slope[:, rows]
+        by_made = grad.new_empty(length, heads * (ctx.group + 2), size)
+        kernels.turned_slope(*map(array, (by_queries, by_keys, by_values, cos, sin, by_made)))
+        return by_made, *[None] * 5
 
 
-def _rows(lengths: Sequence[int]) -> Iterator[slice]:
+def _parts_of(lengths: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Parts of utterances, and of each utterance all up to that part's end."""
     for start, end in itertools.pairwise(itertools.accumulate(lengths, initial=0)):
-        yield slice(start, end)
+        for first in range(start, end, AT_ONCE):
+            last = min(first + AT_ONCE, end)
+            yield slice(first, last), slice(start, last)
 
 
-def _heads(x: torch.Tensor) -> torch.Tensor:
-    """(T, heads, E) -> (heads, T, E), and back."""
-    return x.transpose(0, 1)
+def _rows(part: slice, group: int) -> slice:
+    """Of queries, of which each position has so many."""
+    return slice(part.start * group, part.stop * group)
 
 
-def _grouped(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """(T, heads * group, E) -> (heads, group * T, E): the queries that share a key in one product."""
-    length, _, size = x.shape
-    return x.view(length, heads, -1, size).permute(1, 2, 0, 3).reshape(heads, -1, size)
-
-
-def _ungroup(x: torch.Tensor, into: torch.Tensor) -> None:
-    length, size = into.shape[0], into.shape[2]
-    into.view(length, len(x), -1, size).copy_(x.view(len(x), -1, length, size).permute(2, 0, 1, 3))
+def _side_by_side(heard: torch.Tensor, length: int) -> torch.Tensor:
+    """(H, N G, E) -> (N, H G E)."""
+    return heard.view(len(heard), length, -1).transpose(0, 1).reshape(length, -1)
 
 
 def _norm(norm: LlamaRMSNorm, x: torch.Tensor) -> torch.Tensor:
@@ -166,27 +176,46 @@ def _norm(norm: LlamaRMSNorm, x: torch.Tensor) -> torch.Tensor:
 
 
 class _Norm(torch.autograd.Function):
-    """RMSNorm of x (N, D), x / sqrt(mean(x^2) + eps) * weight, computed in float32 or better."""
+    """RMSNorm of x (N, D), computed in float32 or better."""
 
     @staticmethod
     def forward(ctx, x, weight, eps):
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        inverse = (wide.pow(2).mean(1, keepdim=True) + eps).rsqrt_()
-        ctx.save_for_backward(x, weight, inverse)
-        return (wide * inverse).to(x.dtype) * weight
+        normed, wide = torch.empty_like(x), torch.promote_types(x.dtype, torch.float32)
+        factors, weight = torch.empty(len(x), dtype=wide), weight.detach()
+        kernels.normed(array(x.detach()), array(weight), eps, array(normed), factors.numpy())
+        ctx.save_for_backward(x, weight, factors)
+        return normed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        """With n = x / rms and g the gradient by n: (g - n mean(g n)) / rms."""
-        x, weight, inverse = ctx.saved_tensors
-        normed, slope = x * inverse, (grad * weight).to(inverse.dtype)
-        slope -= normed * (slope * normed).mean(1, keepdim=True)
-        return slope.mul_(inverse).to(x.dtype), None, None
+        x, weight, factors = ctx.saved_tensors
+        slope = torch.empty_like(x)
+        kernels.normed_slope(*map(array, (grad, x.detach(), weight, factors, slope)))
+        return slope, None, None
 
 
-def _project(x: torch.Tensor, *layers: nn.Module) -> tuple[torch.Tensor, ...]:
-    """x (N, D) -> the output of each layer."""
+class _Gate(torch.autograd.Function):
+    """SiLU of the left half of gates (N, 2 F) times the right half."""
+
+    @staticmethod
+    def forward(ctx, gates):
+        made = gates.new_empty(len(gates), gates.shape[1] // 2)
+        kernels.gate(array(gates.detach()), array(made))
+        ctx.save_for_backward(gates)
+        return made
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        [gates] = ctx.saved_tensors
+        slope = torch.empty_like(gates)
+        kernels.gate_slope(*map(array, (grad, gates.detach(), slope)))
+        return slope
+
+
+def _project(x: torch.Tensor, *layers: nn.Module) -> torch.Tensor:
+    """x (N, D) -> the outputs of the layers, side by side."""
     parts, scales = zip(*map(_parts, layers), strict=True)
     return _Project.apply(x, scales, *itertools.chain(*parts))
 
@@ -205,34 +234,47 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, scales, *parts):
-        outputs, kept = [], []
-        for weight, a, b, scale in zip(parts[::3], parts[1::3], parts[2::3], scales, strict=True):
-            output, low = x @ weight.T, None
-            if a is not None:
-                a, b = a.to(x.dtype), (b * scale).to(x.dtype)
-                low = x @ a.T
-                output.addmm_(low, b.T)
-            outputs.append(output)
-            kept += [weight, a, b, low]
-        ctx.save_for_backward(x, *kept)
+        weights = parts[::3]
+        a = [one.to(x.dtype) for one in parts[1::3] if one is not None]
+        b = [
+            None if one is None else (one * scale).to(x.dtype)
+            for one, scale in zip(parts[2::3], scales, strict=True)
+        ]
+        a = torch.cat(a) if a else x.new_empty(0, x.shape[1])
+        low = x @ a.T
+        made = x.new_empty(len(x), sum(map(len, weights)))
+        for weight, one, output, lower in zip(weights, b, *_shares(weights, b, made, low), strict=True):
+            torch.mm(x, weight.T, out=output)
+            if one is not None:
+                output.addmm_(lower, one.T)
+        ctx.save_for_backward(x, a, low, *weights, *b)
         ctx.scales = scales
-        return tuple(outputs)
+        return made
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads):
-        x, *kept = ctx.saved_tensors
-        slope, slopes = None, []
-        for grad, weight, a, b, low, scale in zip(
-            grads, kept[::4], kept[1::4], kept[2::4], kept[3::4], ctx.scales, strict=True
-        ):
+    def backward(ctx, grad):
+        x, a, low, *rest = ctx.saved_tensors
+        weights, b = rest[: len(ctx.scales)], rest[len(ctx.scales) :]
+        by_x, by_low, slopes = None, torch.empty_like(low), []
+        shares = _shares(weights, b, grad, low, by_low)
+        for weight, one, scale, slope, lower, by_lower in zip(weights, b, ctx.scales, *shares, strict=True):
             if ctx.needs_input_grad[0]:
-                slope = grad @ weight if slope is None else slope.addmm_(grad, weight)
-            if a is None:
-                slopes += [None, None, None]
-                continue
-            by_low = grad @ b
-            if slope is not None:
-                slope.addmm_(by_low, a)
-            slopes += [None, by_low.T @ x, (grad.T @ low).mul_(scale)]
-        return slope, None, *slopes
+                by_x = slope @ weight if by_x is None else by_x.addmm_(slope, weight)
+            if one is not None:
+                torch.mm(slope, one, out=by_lower)
+            slopes.append(None if one is None else (slope.T @ lower).mul_(scale))
+        if by_x is not None:
+            by_x.addmm_(by_low, a)
+        by_a = iter((by_low.T @ x).split([one.shape[1] for one in b if one is not None]))
+        by_parts = [(None, None if one is None else next(by_a), one) for one in slopes]
+        return by_x, None, *itertools.chain(*by_parts)
+
+
+def _shares(
+    weights: Sequence[torch.Tensor], b: Sequence[torch.Tensor | None], wide: torch.Tensor, *low: torch.Tensor
+) -> Iterator[Sequence[torch.Tensor]]:
+    """The columns of each layer: of its outputs, and of what its A makes."""
+    yield wide.split([len(weight) for weight in weights], dim=1)
+    ranks = [0 if one is None else one.shape[1] for one in b]
+    yield from (one.split(ranks, dim=1) for one in low)

@@ -1,4 +1,4 @@
-"""The loops of a step of generation, which numba compiles.
+"""Loops over rows, which numba compiles: a step of generation, and what of a step of training is no product.
 
 Products of a few rows with weights wait for the weights. So these lie in the order in which they are read,
 once, and each vector of them serves eight or four rows, whose sums stay in registers. Weights in bfloat16
@@ -7,7 +7,7 @@ take the instruction that multiplies pairs of them (VDPBF16PS of AVX-512); in fl
 numpy knows no bfloat16: loops see its bits in uint16, which are the upper half of the float32 of that value.
 
 All stands in one file, because numba looks at the file of a function alone to see whether it must be compiled
-anew. B: rows; D: width; H: heads of keys; G: queries of each; E: head size; W: columns of the past.
+anew. N, B: rows; D, F: widths; H: heads of keys; G: queries of each; E: head size; W: columns of the past.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 
 LANES = 16  # numbers of a vector
 ROWS = 4  # products have a multiple of so many
+ONE = np.float32(1)  # of a whole number numba would make float64
 
 # Sums may be taken in any order, as in every product of matrices; division by zero gives what IEEE 754 says,
 # as a loop that might raise would not become vectors.
@@ -31,13 +32,16 @@ _compiled = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "co
 @_compiled
 def step(x, made, out, gate_up, down, norms, eps, scale, turns, past, rows, starts, end):
     """x (B and what fills it up, D), in place."""
+    states, factors = np.empty(x.shape, past.dtype), np.empty(len(x), np.float32)
+    gated = np.empty((len(x), gate_up.shape[1] * LANES // 2), past.dtype)
     for layer in range(len(past)):
-        news = product(_normed(x, norms[2 * layer], eps, past), made[layer])
+        normed(x, norms[2 * layer], eps, states, factors)
+        news = product(states, made[layer])
         _add(x, product(_heard(news, scale, turns, past[layer], rows, starts, end), out[layer]))
-        gates = product(_normed(x, norms[2 * layer + 1], eps, past), gate_up[layer])
-        _add(x, product(_gated(gates, past), down[layer]))
-    for row in range(len(x)):
-        _norm(x[row], norms[-1], eps, x[row])
+        normed(x, norms[2 * layer + 1], eps, states, factors)
+        gate(product(states, gate_up[layer]), gated)
+        _add(x, product(gated, down[layer]))
+    normed(x, norms[-1], eps, x, factors)
 
 
 @_compiled
@@ -48,34 +52,117 @@ def _add(x, more):
 
 
 @_compiled
-def _normed(x, weight, eps, like):
-    normed = np.empty(x.shape, like.dtype)
+def normed(x, weight, eps, into, factors):
+    """RMSNorm (Zhang and Sennrich, 2019) of x (N, D); factors (N,): 1 / sqrt(mean(x^2) + eps)."""
     for row in range(len(x)):
-        _norm(x[row], weight, eps, normed[row])
-    return normed
+        squares = np.float32(0)
+        for i in range(x.shape[1]):
+            squares += _wide(x[row, i]) * _wide(x[row, i])
+        factors[row] = 1 / np.sqrt(squares / x.shape[1] + eps)
+        for i in range(x.shape[1]):
+            into[row, i] = _narrow(_wide(x[row, i]) * factors[row] * _wide(weight[i]), into[row, i])
 
 
 @_compiled
-def _norm(x, weight, eps, into):
-    """RMSNorm (Zhang and Sennrich, 2019)."""
-    squares = np.float32(0)
-    for i in range(len(x)):
-        squares += x[i] * x[i]
-    factor = np.float32(1 / np.sqrt(squares / len(x) + eps))
-    for i in range(len(x)):
-        into[i] = _narrow(x[i] * factor * weight[i], into[i])
+def normed_slope(slope, x, weight, factors, into):
+    """The gradient by x, of that by the outputs. With n = x / rms and g the gradient by n, it is
+    (g - n mean(g n)) / rms."""
+    for row in range(len(x)):
+        factor, product = factors[row], np.float32(0)
+        for i in range(x.shape[1]):
+            product += _wide(slope[row, i]) * _wide(weight[i]) * _wide(x[row, i])
+        share = factors.dtype.type(product * factor * factor / x.shape[1])
+        for i in range(x.shape[1]):
+            straight = _wide(slope[row, i]) * _wide(weight[i])
+            into[row, i] = _narrow((straight - _wide(x[row, i]) * share) * factor, into[row, i])
 
 
 @_compiled
-def _gated(gates, like):
-    """SiLU of the left half times the right half."""
-    width = gates.shape[1] // 2
-    gated = np.empty((len(gates), width), like.dtype)
+def gate(gates, into):
+    """SiLU of the left half of gates (N, 2 F) times the right half, to (N, F)."""
+    width = into.shape[1]
     for row in range(len(gates)):
-        gate, up, into = gates[row, :width], gates[row, width:], gated[row]
         for i in range(width):
-            into[i] = _narrow(gate[i] / (np.float32(1) + exp(-gate[i])) * up[i], into[i])
-    return gated
+            x, up = _wide(gates[row, i]), _wide(gates[row, width + i])
+            into[row, i] = _narrow(x / (ONE + exp(-x)) * up, into[row, i])
+
+
+@_compiled
+def gate_slope(slope, gates, into):
+    """The gradient by gates, of that by what they let through."""
+    width = slope.shape[1]
+    for row in range(len(gates)):
+        for i in range(width):
+            x, up, one = _wide(gates[row, i]), _wide(gates[row, width + i]), _wide(slope[row, i])
+            open_ = ONE / (ONE + exp(-x))
+            into[row, i] = _narrow(one * up * open_ * (ONE + x * (ONE - open_)), into[row, i])
+            into[row, width + i] = _narrow(one * x * open_, into[row, i])
+
+
+@_compiled
+def turned(made, cos, sin, queries, keys):
+    """Rotary positions (Su et al., 2021), which turn the halves of each head of made (N, H G + 2 H, E) by its
+    position's cos and sin (N, E / 2), of queries (H, N G, E) and of keys (H, N, E)."""
+    group = queries.shape[1] // keys.shape[1]
+    for row in range(len(made)):
+        for head in range(len(keys)):
+            for one in range(group):
+                _turn(made[row, head * group + one], cos[row], sin[row], queries[head, row * group + one])
+            _turn(made[row, len(keys) * group + head], cos[row], sin[row], keys[head, row])
+
+
+@_compiled
+def turned_slope(by_queries, by_keys, by_values, cos, sin, into):
+    """The gradient by what was made, (N, H G + 2 H, E), of those by what was turned, and by values."""
+    heads, group = len(by_keys), by_queries.shape[1] // by_keys.shape[1]
+    for row in range(len(into)):
+        for head in range(heads):
+            for one in range(group):
+                _turn(by_queries[head, row * group + one], cos[row], -sin[row], into[row, head * group + one])
+            _turn(by_keys[head, row], cos[row], -sin[row], into[row, heads * group + head])
+            for e in range(into.shape[2]):
+                place = heads * (group + 1) + head
+                into[row, place, e] = _narrow(by_values[head, row, e], into[row, place, e])
+
+
+@_compiled
+def _turn(x, cos, sin, into):
+    half = len(cos)
+    for i in range(half):
+        a, b = _wide(x[i]), _wide(x[half + i])
+        into[i] = _narrow(a * cos[i] - b * sin[i], into[i])
+        into[half + i] = _narrow(b * cos[i] + a * sin[i], into[i])
+
+
+@_compiled
+def shares(scores, scale, group, narrowed):
+    """Softmax of scaled scores (H, R group, T), in place and in `narrowed`: the last R of T positions, each
+    with so many queries, hear themselves and what stands before."""
+    _, rows, width = scores.shape
+    for head in range(len(scores)):
+        for row in range(rows):
+            end = width - (rows - 1 - row) // group
+            heard, into = scores[head, row, :end], narrowed[head, row]
+            for i in range(end):
+                heard[i] *= scale
+            _softmax(heard)
+            scores[head, row, end:] = 0
+            for i in range(width):
+                into[i] = _narrow(scores[head, row, i], into[i])
+
+
+@_compiled
+def shares_slope(slope, shares, scale, narrowed):
+    """The gradient by scores, to `narrowed`, of that by shares: with P the shares and G their gradient it is
+    P (G - sum P G)."""
+    for head in range(len(shares)):
+        for row in range(shares.shape[1]):
+            share, by_share, into = shares[head, row], slope[head, row], narrowed[head, row]
+            total = shares.dtype.type(0)
+            for i in range(len(share)):
+                total += share[i] * by_share[i]
+            for i in range(len(share)):
+                into[i] = _narrow(share[i] * (by_share[i] - total) * scale, into[i])
 
 
 @_compiled
@@ -167,9 +254,8 @@ def exp(x):
     rest, series = x - n * np.float32(math.log(2)), np.float32(1 / 720)
     for factorial in (120, 24, 6, 2, 1, 1):
         series = series * rest + np.float32(1 / factorial)
-    return series * _wide(
-        np.uint16((np.int32(n) + 127) << 7)
-    )  # the exponent of a bfloat16, from its 8th bit on
+    exponent = np.uint16((np.int32(n) + 127) << 7)  # the bits of 2^n as a bfloat16
+    return series * _wide(exponent)
 
 
 @numba.njit(cache=True)
@@ -273,23 +359,23 @@ def _wide(_context, x):
         bits = builder.zext(arguments[0], ir.IntType(32))
         return builder.bitcast(builder.shl(bits, ir.Constant(bits.type, 16)), ir.FloatType())
 
-    return types.float32(x), build
+    return (types.float32 if x == types.uint16 else x)(x), build
 
 
 @intrinsic
 def _narrow(_context, x, like):
-    """float32 -> what `like` is. To bfloat16 the nearest, and of two that are as near the even one."""
+    """A number -> what `like` is. To bfloat16 the nearest, and of two that are as near the even one."""
 
-    def build(_context, builder, _signature, arguments):
+    def build(context, builder, _signature, arguments):
         if like != types.uint16:
-            return arguments[0]
+            return context.cast(builder, arguments[0], x, like)
         word, half = ir.IntType(32), ir.IntType(16)
-        bits = builder.bitcast(arguments[0], word)
+        bits = builder.bitcast(context.cast(builder, arguments[0], x, types.float32), word)
         odd = builder.and_(builder.lshr(bits, ir.Constant(word, 16)), ir.Constant(word, 1))
         rounded = builder.add(bits, builder.add(odd, ir.Constant(word, 0x7FFF)))
         return builder.trunc(builder.lshr(rounded, ir.Constant(word, 16)), half)
 
-    return like(types.float32, like), build
+    return like(x, like), build
 
 
 _eight, _four = _tile(8), _tile(4)
