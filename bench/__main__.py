@@ -58,7 +58,7 @@ def hardware(name: str) -> str:
             break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {cores} cores, {memory:.0f} GiB, {card(name)}"
+    return f"{model}, {'1 core' if cores == 1 else f'{cores} cores'}, {memory:.0f} GiB, {card(name)}"
 
 
 def card(name: str) -> str:

@@ -205,7 +205,7 @@ def ours(trainer, steps: int) -> tuple[int, int]:
     from sotaque.training import train as loop
 
     how = trainer.settings.train
-    padded = not how.packing and (trainer.dtype == torch.float32 or torch.cuda.is_available())
+    padded = not how.packing and torch.cuda.is_available()
     tokens = positions = 0
     for step in range(1, steps + 1):
         batches = trainer.plan.batches(step)

@@ -59,6 +59,26 @@ def distance(mine, right):
     return max(float((mine[name] - right[name]).norm() / right[name].norm()) for name in right)
 
 
+def test_float32_is_the_libraries_too(monkeypatch, backend):
+    network = adapted(backend, torch.float32)
+    assert forward.fits(network.get_base_model(), FRAMES)
+    loss, gradients = learnt(backend, network, torch.float32)
+    expected, right = by_the_libraries(monkeypatch, backend, network, torch.float32)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert distance(gradients, right) < 1e-4
+
+
+@pytest.mark.parametrize("at_once", [3, 7, 1000])
+def test_parts_of_any_length_add_up_to_the_whole(monkeypatch, backend, at_once):
+    """Utterances of 21 positions and more, in parts of a few."""
+    network = adapted(backend)
+    expected, right = learnt(backend, network)
+    monkeypatch.setattr(forward, "AT_ONCE", at_once)
+    loss, gradients = learnt(backend, network)
+    assert loss == pytest.approx(expected, rel=1e-9)
+    assert distance(gradients, right) < 1e-8
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     "values",
@@ -111,6 +131,6 @@ def test_a_base_that_learns_and_a_long_utterance_are_left_to_the_libraries(backe
     with torch.inference_mode():
         assert forward.fits(network, FRAMES)
         assert not forward.fits(network, [forward.LONGEST + 1])
-        assert not forward.fits(backend.load_network(dtype=torch.float32), FRAMES)
+        assert not forward.fits(backend.load_network(dtype=torch.float16), FRAMES)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert not forward.fits(network, FRAMES)

@@ -17,7 +17,7 @@ def run(settings: Settings) -> int:
             faults += seal.differences(job)
     for line in faults:
         print(line, file=sys.stderr)
-    print(f"{sealed} sealed outputs, {len(faults)} differences")
+    print(f"sealed outputs: {sealed}, differences: {len(faults)}")
     if faults:
         print(
             "way out: remove the damaged output's seal.json and run snakemake --cores all, or dvc checkout",

@@ -88,7 +88,9 @@ def _scalar(kind: type, value: Any, name: str, where: str, bounds: tuple[float, 
         value = float(value)
     if type(value) is not kind:
         word = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[kind]
-        raise SettingsError(f"{name}: {where} is {value!r}, expected {word}")
+        limits = f" from {bounds[0]} to {bounds[1]}" if bounds else ""
+        found = "empty" if value is None else repr(value)
+        raise SettingsError(f"{name}: {where} is {found}, expected {word}{limits}")
     if bounds and not bounds[0] <= value <= bounds[1]:
         raise SettingsError(f"{name}: {where} is {value!r}, allowed: {bounds[0]} to {bounds[1]}")
     return value

@@ -33,15 +33,12 @@ AT_ONCE = 128  # positions whose scores with all before them are one product
 
 
 def fits(llama: LlamaForCausalLM, lengths: Sequence[int]) -> bool:
-    """Whether `hidden_states` can stand for this network, and pays; where not, transformers must.
-
-    In float32 the fused attention is as fast, and keeps no probabilities for the gradient.
-    """
+    """Whether `hidden_states` can stand for this network, and pays; where not, transformers must."""
     model = llama.model
     weight, autocast = model.embed_tokens.weight, torch.is_autocast_enabled("cpu")
     return (
         weight.device.type == "cpu"
-        and weight.dtype in (torch.bfloat16, torch.float64)
+        and weight.dtype in (torch.bfloat16, torch.float32, torch.float64)
         and (not autocast or torch.get_autocast_dtype("cpu") == weight.dtype)
         and max(lengths) <= LONGEST
         and all(type(layer.mlp.act_fn) in (SiLUActivation, nn.SiLU) for layer in model.layers)
