@@ -107,6 +107,16 @@ def test_bfloat16_is_as_near_to_the_truth_as_the_libraries(monkeypatch, backend)
     assert distance(mine[1], truth) < max(0.02, 1.5 * distance(theirs[1], truth))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["q_proj.lora_B", "v_proj.lora_A", "gate_proj.lora_B", "down_proj.lora_A"])
+def test_a_weight_that_is_no_number_shows_in_the_loss(backend, dtype, name):
+    network = adapted(backend, dtype)
+    for key, parameter in lora.trainable(network).items():
+        if f"layers.0.{'mlp' if 'gate' in name or 'down' in name else 'self_attn'}.{name}" in key:
+            parameter.data[0, 0] = torch.nan
+    assert np.isnan(learnt(backend, network, dtype)[0])
+
+
 def test_gradient_checkpointing_changes_nothing(backend):
     network = adapted(backend)
     expected, right = learnt(backend, network)

@@ -1,5 +1,8 @@
 """Predicted MOS: the numbers of the upstream package, order under noise, and clips without sound."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -60,3 +63,23 @@ def test_how_many_are_heard_at_once_changes_no_score(workplace, monkeypatch):
         found.append(mos.score(spoken.context(test, [])).rows)
     assert found[0] == found[1]
     assert [row["id"] for row in found[0]] == ["t0", "t1", "t2"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
+@pytest.mark.parametrize(("before", "after"), [(0, mos.NICENESS), (15, 15)])
+def test_its_threads_let_others_go_first(before, after):
+    code = f"""
+import os, threading
+from sotaque.evaluation import mos
+os.nice({before})
+seen = []
+def look():
+    mos._step_aside()
+    seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+thread = threading.Thread(target=look)
+thread.start()
+thread.join()
+print(seen[0], os.getpriority(os.PRIO_PROCESS, 0))
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said.split() == [str(after), str(before)]

@@ -117,3 +117,4 @@ def test_the_exponential_is_that_of_numpy_to_a_millionth():
     exact = np.exp(np.clip(x.astype(np.float64), -87, 87))
     assert np.abs(exponentials(x) / exact - 1).max() < 1e-6
     assert exponentials(np.zeros(1, np.float32))[0] == 1
+    assert np.isnan(exponentials(np.array([np.nan], np.float32))[0])

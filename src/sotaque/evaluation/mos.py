@@ -6,6 +6,9 @@ Trained on noisy real recordings: a number means little alone, its distance to t
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +24,9 @@ from sotaque.progress import track
 from sotaque.settings import Settings
 
 AT_ONCE = 2  # clips; no score depends on it, and the slowest metric is often the last, beside an idle core
+NICENESS = (
+    10  # of a possible 19: what it takes from that core while a training runs, the training may take back
+)
 NAMES = {"mos": "ovrl_mos", "sig": "sig_mos", "bak": "bak_mos", "p808": "p808_mos"}
 
 
@@ -56,13 +62,20 @@ def score(context: Context) -> Scores:
         wave = context.wave(utterance)
         return None if wave is None else predictor.predict(wave, RATE_HZ)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE, initializer=_step_aside) as pool:
         found = track(pool.map(numbers, chosen), f"mos of {context.system}", len(chosen))
         rows = [
             context.row(utterance, failed=one is None) | (one or dict.fromkeys(NAMES))
             for utterance, one in zip(chosen, found, strict=True)
         ]
     return Scores(rows, {"predictor": "DNSMOS P.835 (speechmos), OVRL", "over": "clips with sound"})
+
+
+def _step_aside() -> None:
+    """Let other work go before this thread, where threads have a priority of their own."""
+    if sys.platform == "linux":
+        lowest = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # what is lower may not be raised
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), lowest)
 
 
 def summarize(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, float | None]:

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 
 LANES = 16  # numbers of a vector
 ROWS = 4  # products have a multiple of so many
-ONE = np.float32(1)  # of a whole number numba would make float64
+ONE, LOWEST = np.float32(1), np.float32(-87)  # numba would make float64 of a whole number
 
 # Sums may be taken in any order, as in every product of matrices; division by zero gives what IEEE 754 says,
 # as a loop that might raise would not become vectors.
@@ -249,7 +249,7 @@ def _mix(shares, values, start, into):
 def exp(x):
     """e^x to a few millionths, such that loops over it become vectors: 2^n times Taylor's series of the rest,
     which is at most ln(2) / 2."""
-    x = min(max(x, np.float32(-87)), np.float32(87))
+    x = LOWEST if x < LOWEST else -LOWEST if x > -LOWEST else x  # what is no number stays none
     n = np.floor(x * np.float32(1 / math.log(2)) + np.float32(0.5))
     rest, series = x - n * np.float32(math.log(2)), np.float32(1 / 720)
     for factorial in (120, 24, 6, 2, 1, 1):
