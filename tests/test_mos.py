@@ -65,7 +65,6 @@ def test_how_many_are_heard_at_once_changes_no_score(workplace, monkeypatch):
     assert [row["id"] for row in found[0]] == ["t0", "t1", "t2"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
 @pytest.mark.parametrize(("before", "after"), [(0, mos.NICENESS), (15, 15)])
 def test_its_threads_let_others_go_first(before, after):
     code = f"""
@@ -82,4 +81,5 @@ thread.join()
 print(seen[0], os.getpriority(os.PRIO_PROCESS, 0))
 """
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert said.split() == [str(after), str(before)]
+    alone = sys.platform == "linux"  # elsewhere threads have no priority of their own
+    assert said.split() == [str(after if alone else before), str(before)]
