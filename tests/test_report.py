@@ -47,7 +47,7 @@ METHODS = {
     "wer": {"asr": "tiny.pt", "decode": "greedy", "normalizer": {"pt": "basic"}},
     "mos": {"predictor": "DNSMOS", "over": "clips with sound"},
     "similarity": {"encoder": "Resemblyzer", "reference_clips": 10, "over": "clips with a voice"},
-    "speed": {"batch_clips": 1, "threads": 1, "hardware": "a <fast> computer"},
+    "speed": {"batch_clips": 1, "threads": 1, "hardware": "a <fast> computer", "precision": "float32"},
 }
 
 

@@ -42,6 +42,7 @@ def test_a_few_headline_clips_are_timed(context, system):
     assert all(row["compute_s"] > 0 and row["group"] == "" for row in scores.rows)
     assert scores.method["threads"] == 1
     assert scores.method["hardware"]
+    assert scores.method["precision"] in ("float32", "bfloat16")
 
 
 def test_codec_audio_is_as_long_as_the_recordings(context):

@@ -25,7 +25,12 @@ Item = TypeVar("Item")
 
 def score(context: Context) -> Scores:
     """Time the system on a few test texts, after one that is not counted. Recordings have no speed."""
-    method = {"batch_clips": 1, "threads": torch.get_num_threads(), "hardware": hardware(context.device)}
+    method = {
+        "batch_clips": 1,
+        "threads": torch.get_num_threads(),
+        "hardware": hardware(context.device),
+        "precision": str(device.speaking_dtype(context.device)).removeprefix("torch."),
+    }
     chosen = hash_order(u for u in context.utterances if not u.group)[: context.settings.evaluate.speed_clips]
     if context.system == "reference" or not chosen:
         return Scores([], method)

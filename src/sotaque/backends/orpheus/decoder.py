@@ -1,8 +1,9 @@
 """One more token for every row of a batch: Llama's arithmetic over a cache that is allocated once.
 
 Each step has one token a row, and most of its time would go into calling modules and copying a growing
-cache; so the same RMSNorm, rotary positions, grouped attention
-and gated layer (transformers, models/llama/modeling_llama.py) are written here with few, large operations.
+cache; so the same RMSNorm, rotary positions, grouped attention and gated layer (transformers,
+models/llama/modeling_llama.py) are written here with few, large operations, and on one thread of a CPU as a
+single one (step.py).
 
 Llama turns the two halves of a head against each other. Here the two numbers that turn together stand side by
 side, so that a rotation is one complex product; queries and keys are both in this order, and so agree.

@@ -53,7 +53,7 @@ class Entry:
             "learning": dataclasses.asdict(self.spec.learning),
             "generation": dataclasses.asdict(self.spec.generation),
             "text": words.text_forms(self.spec, self.results["tuned"]["wer"]["method"]["normalizer"]),
-            "timed_on": f"{speed['hardware']}, {speed['threads']} thread(s)",
+            "timed_on": words.timed_on(speed),
             "systems": {system: self.metrics["systems"][system] for system in SYSTEMS},
         }
 

@@ -110,7 +110,7 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
             f"{voice['encoder']}; a voice is the mean of {voice['reference_clips']} training clips",
         ),
         ("RTF", "seconds of computing per second of speech, codec included, one clip at a time"),
-        ("Timed on", f"{speed['hardware']}, {speed['threads']} thread(s)"),
+        ("Timed on", timed_on(speed)),
         ("Loudness", "every system's clip is scaled to the loudness of its recording"),
     ]
 
@@ -138,3 +138,9 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest_s = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest_s:02d} s"
+
+
+def timed_on(speed: dict[str, Any]) -> str:
+    """Of a speed's method: hardware, threads, and what the network spoke in."""
+    threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
+    return f"{speed['hardware']}, {threads}, the network in {speed['precision']}"
