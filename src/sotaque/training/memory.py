@@ -1,8 +1,9 @@
 """How much memory a training needs, said before its first step.
 
-Weights, gradients and AdamW's two moments are counted. What a step keeps for its gradients is measured: one
-short clip is read forward, alone and twice, and every tensor that autograd keeps is added up; the difference
-is what a position costs. The largest batch that the run may meet is so many positions. The backward pass
+Weights, gradients and AdamW's two moments are counted. What a step keeps for its gradients is measured: the
+shortest clip is read forward, alone and twice, and one of middling length, and every tensor that autograd
+keeps is added up. That tells what a position costs, and how much more in a longer clip, where attention keeps
+what each position heard. The largest batch that the run may meet is so many positions. The backward pass
 works on one layer at a time, whose tensors (made anew under gradient checkpointing) come on top; before it,
 one chunk of logits does.
 """
@@ -102,7 +103,8 @@ class Measure:
     ):
         self._backend, self._network, self._dtype = backend, network, dtype
         self._lengths, self._on, self._wanted = np.sort(samples.lengths), checkpointing, checkpointing
-        self._short = samples[int(np.argmin(samples.lengths))]
+        order = np.argsort(samples.lengths, kind="stable")
+        self._short, self._middling = samples[int(order[0])], samples[int(order[len(order) // 2])]
         self.longest = int(self._lengths[-1])
 
     def need(self, batch_clips: int, checkpointing: bool) -> Need:
@@ -123,11 +125,20 @@ class Measure:
 
     @functools.cache  # noqa: B019, for it lives as long as one call of check
     def _kept(self, checkpointing: bool) -> tuple[float, float]:
-        """(bytes kept once, bytes kept for each position)."""
+        """(bytes kept once, bytes kept for each position of the longest clips).
+
+        A position of a clip of n costs c + d n: c + d n for two lengths are known, and so c and d.
+        """
         self._checkpoint(checkpointing)
-        one, two = (self._forward([self._short] * clips) for clips in (1, 2))
+        clips = [self._short], [self._short] * 2, [self._middling]
+        one, two, middling = map(self._forward, clips)
         self._checkpoint(self._wanted)
-        return max(0, 2 * one - two), (two - one) / len(self._short)
+        fixed, short, long = max(0, 2 * one - two), len(self._short), len(self._middling)
+        each = (two - one) / short
+        if long == short:
+            return fixed, each
+        more = max(0.0, ((middling - fixed) / long - each) / (long - short))
+        return fixed, each + more * (self.longest - short)
 
     def _checkpoint(self, wanted: bool) -> None:
         if wanted == self._on:
