@@ -69,7 +69,8 @@ def _plain(module: nn.Module) -> bool:
         module = module.base_layer
     frozen = not (torch.is_grad_enabled() and module.weight.requires_grad)
     kinds = (nn.Linear, nn.Embedding, LlamaRMSNorm)
-    return frozen and type(module) in kinds and getattr(module, "bias", None) is None
+    whole = type(module.weight.data) is torch.Tensor  # and no share of a network that is divided
+    return frozen and whole and type(module) in kinds and getattr(module, "bias", None) is None
 
 
 def hidden_states(llama: LlamaForCausalLM, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
