@@ -142,5 +142,8 @@ def test_a_base_that_learns_and_a_long_utterance_are_left_to_the_libraries(backe
         assert forward.fits(network, FRAMES)
         assert not forward.fits(network, [forward.LONGEST + 1])
         assert not forward.fits(backend.load_network(dtype=torch.float16), FRAMES)
+        mixed = backend.load_network(dtype=torch.float32)
+        mixed.model.layers[0].mlp.up_proj.to(torch.bfloat16)
+        assert not forward.fits(mixed, FRAMES)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert not forward.fits(network, FRAMES)

@@ -98,6 +98,22 @@ def test_other_networks_go_layer_by_layer(maker):
 
 
 @torch.inference_mode()
+def test_a_layer_of_another_dtype_is_refused_by_torch_and_not_read_as_other_bits():
+    llama = network().float()
+    llama.model.layers[1].self_attn.o_proj.to(torch.bfloat16)
+    with pytest.raises(RuntimeError, match="same dtype"):
+        Decoder(llama, PROMPTS, 1)
+
+
+@torch.inference_mode()
+def test_a_token_beyond_the_room_is_refused():
+    decoder = Decoder(network().float(), PROMPTS, 1)
+    decoder.step(FOLLOWING[:, 0])
+    with pytest.raises(IndexError, match="room for 8 positions"):
+        decoder.step(FOLLOWING[:, 1])
+
+
+@torch.inference_mode()
 def test_more_threads_go_layer_by_layer():
     llama = network().float()
     assert isinstance(Decoder(llama, PROMPTS, 1)._step, Step)

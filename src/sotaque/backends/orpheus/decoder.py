@@ -78,7 +78,10 @@ def _at_once(
         or torch.get_num_threads() > 1
         or llama.config.hidden_act != "silu"
         or any(type(norm) is not LlamaRMSNorm for norm in norms)
-        or any(weight is None or not serves(weight) for weight in itertools.chain(*weights))
+        or any(
+            weight is None or weight.dtype != llama.dtype or not serves(weight)
+            for weight in itertools.chain(*weights)
+        )
     ):
         return None
     scales = torch.stack([norm.weight for norm in norms])

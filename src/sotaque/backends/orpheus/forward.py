@@ -43,7 +43,7 @@ def fits(llama: LlamaForCausalLM, lengths: Sequence[int]) -> bool:
         and max(lengths) <= LONGEST
         and all(type(layer.mlp.act_fn) in (SiLUActivation, nn.SiLU) for layer in model.layers)
         and not (model.training and model.config.attention_dropout)
-        and all(map(_plain, _modules(llama)))
+        and all(_plain(module, weight.dtype) for module in _modules(llama))
     )
 
 
@@ -57,8 +57,8 @@ def _modules(llama: LlamaForCausalLM) -> Iterator[nn.Module]:
         yield from (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
 
 
-def _plain(module: nn.Module) -> bool:
-    """Whether a module is what it seems: frozen, without bias, and with no adapter but scale B A."""
+def _plain(module: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether a module is what it seems: frozen, of this dtype, without bias, no adapter but scale B A."""
     if type(module) is LoraLinear:
         [name, *more] = module.active_adapters
         odd = (
@@ -70,7 +70,8 @@ def _plain(module: nn.Module) -> bool:
     frozen = not (torch.is_grad_enabled() and module.weight.requires_grad)
     kinds = (nn.Linear, nn.Embedding, LlamaRMSNorm)
     whole = type(module.weight.data) is torch.Tensor  # and no share of a network that is divided
-    return frozen and whole and type(module) in kinds and getattr(module, "bias", None) is None
+    same = module.weight.dtype == dtype
+    return frozen and whole and same and type(module) in kinds and getattr(module, "bias", None) is None
 
 
 def hidden_states(llama: LlamaForCausalLM, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

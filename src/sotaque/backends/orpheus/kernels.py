@@ -12,6 +12,7 @@ anew. N, B: rows; D, F: widths; H: heads of keys; G: queries of each; E: head si
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numba
@@ -25,8 +26,10 @@ ROWS = 4  # products have a multiple of so many
 ONE, LOWEST = np.float32(1), np.float32(-87)  # numba would make float64 of a whole number
 
 # Sums may be taken in any order, as in every product of matrices; division by zero gives what IEEE 754 says,
-# as a loop that might raise would not become vectors.
-_compiled = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# as a loop that might raise would not become vectors. What calls another has it inside: left as a call it
+# might meet another copy in this process, just compiled or from numba's cache, which adds in another order.
+_inside = functools.partial(numba.njit, cache=True, forceinline=True)
+_compiled = _inside(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 @_compiled
@@ -245,7 +248,7 @@ def _mix(shares, values, start, into):
             into[one, e] = _narrow(total[one, e], into[one, e])
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@_inside(fastmath={"contract"})
 def exp(x):
     """e^x to a few millionths, such that loops over it become vectors: 2^n times Taylor's series of the rest,
     which is at most ln(2) / 2."""
@@ -258,7 +261,7 @@ def exp(x):
     return series * _wide(exponent)
 
 
-@numba.njit(cache=True)
+@_inside()
 def product(x, weights):
     """x (rows, K) with packed weights -> (rows, outputs) float32; rows: a multiple of ROWS."""
     made = np.empty((len(x), len(weights) * LANES), np.float32)

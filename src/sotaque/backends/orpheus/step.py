@@ -46,6 +46,8 @@ class Step:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Embedded tokens x (B, D) -> (B, D), normed."""
+        if self._end == len(self._turns):
+            raise IndexError(f"there is room for {self._end} positions, and this would be one more")
         self._end += 1
         hidden = torch.zeros(-(-len(x) // ROWS) * ROWS, x.shape[1])
         hidden[: len(x)] = x
