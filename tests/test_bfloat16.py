@@ -4,8 +4,7 @@ import numba
 import numpy as np
 import torch
 
-from sotaque.backends.orpheus.kernels import _narrow, _wide
-from sotaque.backends.orpheus.step import array
+from sotaque.backends.orpheus.kernels import _narrow, _wide, array
 
 
 @numba.njit

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from sotaque.backends.orpheus import kernels
-from sotaque.backends.orpheus.step import Step, array, serves
+from sotaque.backends.orpheus.kernels import array
+from sotaque.backends.orpheus.step import Step, serves
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

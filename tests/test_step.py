@@ -10,7 +10,7 @@ from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.orpheus.kernels import exp
 from sotaque.backends.orpheus.step import Step
 from test_decoder import FOLLOWING, MAKERS, PROMPTS, network
-from test_products import DTYPES
+from test_packed import DTYPES
 
 ATOL = {torch.float32: 1e-4, torch.bfloat16: 0.15}
 PLAIN = ["plain", "head size of its own", "stretched positions"]

@@ -24,9 +24,7 @@ from sotaque.progress import track
 from sotaque.settings import Settings
 
 AT_ONCE = 2  # clips; no score depends on it, and the slowest metric is often the last, beside an idle core
-NICENESS = (
-    10  # of a possible 19: what it takes from that core while a training runs, the training may take back
-)
+NICENESS = 10  # of 19: while a training runs it may take back what these threads take
 NAMES = {"mos": "ovrl_mos", "sig": "sig_mos", "bak": "bak_mos", "p808": "p808_mos"}
 
 

@@ -36,24 +36,26 @@ class Decoder:
     def __init__(self, llama: LlamaForCausalLM, prompts: Sequence[Sequence[int]], steps: int):
         self._embed, device = llama.model.embed_tokens, llama.device
         self._norm = _norm(llama.model.norm)
-        self._layers = [_Layer(layer) for layer in llama.model.layers]
+        layers = [_Layer(layer) for layer in llama.model.layers]
         lengths = [len(prompt) for prompt in prompts]
-        self._turns = _turns(llama.model.rotary_emb, llama.dtype, max(lengths) + steps, device)
-        self._step = _at_once(llama, self._layers, lengths, self._turns)
+        turns = _turns(llama.model.rotary_emb, llama.dtype, max(lengths) + steps, device)
+        self._step = _at_once(llama, layers, lengths, turns)
         if self._step is None:
-            shape = len(self._layers), llama.config.num_key_value_heads, llama.config.head_dim
-            attention = Attention(lengths, shape, self._turns, llama.dtype)
-            self._step = _OneByOne(self._layers, self._norm, attention)
-        self.hidden = self._read(prompts)
+            shape = len(layers), llama.config.num_key_value_heads, llama.config.head_dim
+            attention = Attention(lengths, shape, turns, llama.dtype)
+            self._step = _OneByOne(layers, self._norm, attention)
+        self.hidden = self._read(layers, prompts, turns)
 
-    def _read(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _read(
+        self, layers: Sequence[_Layer], prompts: Sequence[Sequence[int]], turns: torch.Tensor
+    ) -> torch.Tensor:
         """The prompts one after another, without padding; each attends to itself."""
-        device = self._turns.device
+        device = turns.device
         ids = torch.tensor([token for prompt in prompts for token in prompt], device=device)
-        turns = torch.cat([self._turns[: len(prompt)] for prompt in prompts])[:, None]
+        turns = torch.cat([turns[: len(prompt)] for prompt in prompts])[:, None]
         ends = list(itertools.accumulate(map(len, prompts)))
         x = self._embed(ids)
-        for number, layer in enumerate(self._layers):
+        for number, layer in enumerate(layers):
             x = layer.read(x, turns, [0, *ends], functools.partial(self._step.fill, number))
         return self._norm(x[torch.tensor(ends, device=device) - 1])
 
@@ -84,12 +86,12 @@ def _at_once(
         )
     ):
         return None
-    scales = torch.stack([norm.weight for norm in norms])
+    norm_weights = torch.stack([norm.weight for norm in norms])
     attention = llama.model.layers[0].self_attn
     heads = llama.config.num_key_value_heads
     return Step(
         list(zip(*weights, strict=True)),
-        scales,
+        norm_weights,
         llama.config.rms_norm_eps,
         attention.scaling,
         lengths,

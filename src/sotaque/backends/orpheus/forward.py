@@ -26,7 +26,7 @@ from transformers.activations import SiLUActivation
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from sotaque.backends.orpheus import kernels
-from sotaque.backends.orpheus.step import array
+from sotaque.backends.orpheus.kernels import array
 
 LONGEST = 768  # positions of an utterance whose T x T probabilities may be kept for the gradient
 AT_ONCE = 128  # positions whose scores with all before them are one product
@@ -122,13 +122,13 @@ class _Attention(torch.autograd.Function):
         for part, past in _parts_of(lengths):
             rows = _rows(part, group)
             p = exact_queries[:, rows] @ exact_keys[:, :, past]
-            narrow = torch.empty_like(p, dtype=made.dtype)
+            narrow = p if p.dtype == made.dtype else torch.empty_like(p, dtype=made.dtype)
             kernels.shares(p.numpy(), scale, group, array(narrow))
             torch.bmm(narrow, values[:, past], out=heard[:, rows])
             kept += [p, narrow]
         ctx.save_for_backward(queries, keys, values, cos, sin, *kept)
         ctx.scale, ctx.lengths, ctx.group = scale, lengths, group
-        return _side_by_side(heard, length)
+        return _heads_together(heard, length)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -165,7 +165,7 @@ def _rows(part: slice, group: int) -> slice:
     return slice(part.start * group, part.stop * group)
 
 
-def _side_by_side(heard: torch.Tensor, length: int) -> torch.Tensor:
+def _heads_together(heard: torch.Tensor, length: int) -> torch.Tensor:
     """(H, N G, E) -> (N, H G E)."""
     return heard.view(len(heard), length, -1).transpose(0, 1).reshape(length, -1)
 
@@ -242,7 +242,7 @@ class _Project(torch.autograd.Function):
         a = torch.cat(a) if a else x.new_empty(0, x.shape[1])
         low = x @ a.T
         made = x.new_empty(len(x), sum(map(len, weights)))
-        for weight, one, output, lower in zip(weights, b, *_shares(weights, b, made, low), strict=True):
+        for weight, one, output, lower in zip(weights, b, *_columns(weights, b, made, low), strict=True):
             torch.mm(x, weight.T, out=output)
             if one is not None:
                 output.addmm_(lower, one.T)
@@ -256,8 +256,8 @@ class _Project(torch.autograd.Function):
         x, a, low, *rest = ctx.saved_tensors
         weights, b = rest[: len(ctx.scales)], rest[len(ctx.scales) :]
         by_x, by_low, slopes = None, torch.empty_like(low), []
-        shares = _shares(weights, b, grad, low, by_low)
-        for weight, one, scale, slope, lower, by_lower in zip(weights, b, ctx.scales, *shares, strict=True):
+        columns = _columns(weights, b, grad, low, by_low)
+        for weight, one, scale, slope, lower, by_lower in zip(weights, b, ctx.scales, *columns, strict=True):
             if ctx.needs_input_grad[0]:
                 by_x = slope @ weight if by_x is None else by_x.addmm_(slope, weight)
             if one is not None:
@@ -270,7 +270,7 @@ class _Project(torch.autograd.Function):
         return by_x, None, *itertools.chain(*by_parts)
 
 
-def _shares(
+def _columns(
     weights: Sequence[torch.Tensor], b: Sequence[torch.Tensor | None], wide: torch.Tensor, *low: torch.Tensor
 ) -> Iterator[Sequence[torch.Tensor]]:
     """The columns of each layer: of its outputs, and of what its A makes."""

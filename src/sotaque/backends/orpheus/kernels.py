@@ -17,6 +17,7 @@ import math
 
 import numba
 import numpy as np
+import torch
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -30,6 +31,11 @@ ONE, LOWEST = np.float32(1), np.float32(-87)  # numba would make float64 of a wh
 # might meet another copy in this process, just compiled or from numba's cache, which adds in another order.
 _inside = functools.partial(numba.njit, cache=True, forceinline=True)
 _compiled = _inside(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    """The same memory as loops see it."""
+    return (x.view(torch.uint16) if x.dtype is torch.bfloat16 else x).numpy()
 
 
 @_compiled
@@ -71,10 +77,10 @@ def normed_slope(slope, x, weight, factors, into):
     """The gradient by x, of that by the outputs. With n = x / rms and g the gradient by n, it is
     (g - n mean(g n)) / rms."""
     for row in range(len(x)):
-        factor, product = factors[row], np.float32(0)
+        factor, along = factors[row], np.float32(0)
         for i in range(x.shape[1]):
-            product += _wide(slope[row, i]) * _wide(weight[i]) * _wide(x[row, i])
-        share = factors.dtype.type(product * factor * factor / x.shape[1])
+            along += _wide(slope[row, i]) * _wide(weight[i]) * _wide(x[row, i])
+        share = factors.dtype.type(along * factor * factor / x.shape[1])
         for i in range(x.shape[1]):
             straight = _wide(slope[row, i]) * _wide(weight[i])
             into[row, i] = _narrow((straight - _wide(x[row, i]) * share) * factor, into[row, i])
@@ -110,8 +116,10 @@ def turned(made, cos, sin, queries, keys):
     for row in range(len(made)):
         for head in range(len(keys)):
             for one in range(group):
-                _turn(made[row, head * group + one], cos[row], sin[row], queries[head, row * group + one])
-            _turn(made[row, len(keys) * group + head], cos[row], sin[row], keys[head, row])
+                _turned_halves(
+                    made[row, head * group + one], cos[row], sin[row], queries[head, row * group + one]
+                )
+            _turned_halves(made[row, len(keys) * group + head], cos[row], sin[row], keys[head, row])
 
 
 @_compiled
@@ -121,15 +129,17 @@ def turned_slope(by_queries, by_keys, by_values, cos, sin, into):
     for row in range(len(into)):
         for head in range(heads):
             for one in range(group):
-                _turn(by_queries[head, row * group + one], cos[row], -sin[row], into[row, head * group + one])
-            _turn(by_keys[head, row], cos[row], -sin[row], into[row, heads * group + head])
+                _turned_halves(
+                    by_queries[head, row * group + one], cos[row], -sin[row], into[row, head * group + one]
+                )
+            _turned_halves(by_keys[head, row], cos[row], -sin[row], into[row, heads * group + head])
             for e in range(into.shape[2]):
                 place = heads * (group + 1) + head
                 into[row, place, e] = _narrow(by_values[head, row, e], into[row, place, e])
 
 
 @_compiled
-def _turn(x, cos, sin, into):
+def _turned_halves(x, cos, sin, into):
     half = len(cos)
     for i in range(half):
         a, b = _wide(x[i]), _wide(x[half + i])
@@ -183,9 +193,9 @@ def _heard(news, scale, turns, past, rows, starts, end):
         turn = turns[end - 1 - start]
         for head in range(heads):
             for one in range(group):
-                _turned(new[head * group + one], turn, scale, query[one])
+                _turned_pairs(new[head * group + one], turn, scale, query[one])
             keys, values = kept[head, :end], kept[heads + head, :end]
-            _turned(new[queries + head], turn, np.float32(1), keys[end - 1])
+            _turned_pairs(new[queries + head], turn, np.float32(1), keys[end - 1])
             for e in range(size):
                 values[end - 1, e] = _narrow(new[queries + heads + head, e], values[end - 1, e])
             _score(query, keys, start, shares)
@@ -196,7 +206,7 @@ def _heard(news, scale, turns, past, rows, starts, end):
 
 
 @_compiled
-def _turned(x, turn, scale, into):
+def _turned_pairs(x, turn, scale, into):
     """Rotary positions (Su et al., 2021), of numbers that stand side by side in pairs."""
     for pair in range(len(turn)):
         turned = complex(x[2 * pair], x[2 * pair + 1]) * turn[pair] * scale
@@ -250,7 +260,7 @@ def _mix(shares, values, start, into):
 
 @_inside(fastmath={"contract"})
 def exp(x):
-    """e^x to a few millionths, such that loops over it become vectors: 2^n times Taylor's series of the rest,
+    """e^x to a millionth, such that loops over it become vectors: 2^n times Taylor's series of the rest,
     which is at most ln(2) / 2."""
     x = LOWEST if x < LOWEST else -LOWEST if x > -LOWEST else x  # what is no number stays none
     n = np.floor(x * np.float32(1 / math.log(2)) + np.float32(0.5))
@@ -304,8 +314,8 @@ def _tile(rows: int):
             steps = builder.udiv(steps, ir.Constant(place, 2)) if in_pairs else steps
             width = cgutils.unpack_tuple(builder, outputs.shape)[1]
             numbers = [builder.add(arguments[3], ir.Constant(place, row)) for row in range(rows)]
-            start = builder.bitcast(inputs.data, one.as_pointer())
-            starts = [builder.gep(start, [times(number, steps)]) for number in numbers]
+            first = builder.bitcast(inputs.data, one.as_pointer())
+            starts = [builder.gep(first, [times(number, steps)]) for number in numbers]
             tiles = builder.bitcast(packed_.data, weight.as_pointer())
             tiles = builder.gep(tiles, [times(arguments[4], steps)])
             zero = ir.Constant(vector, [0.0] * LANES)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from sotaque.backends.orpheus import kernels
-from sotaque.backends.orpheus.kernels import LANES, ROWS
+from sotaque.backends.orpheus.kernels import LANES, ROWS, array
 
 
 class Step:
-    """weights: of each layer those of queries, keys and values, then of what was heard, of gate and up, of
+    """weights: those of queries, keys and values of all layers, then of what was heard, of gate and up, of
     down; norms (2 layers + 1, D); lengths: of B prompts; turns (W, E / 2): by how much a position turns."""
 
     def __init__(
@@ -81,8 +81,3 @@ def packed(weights: Sequence[torch.Tensor]) -> np.ndarray:
     for into, weight in zip(made, weights, strict=True):
         into[...] = array(weight.view(-1, LANES, inputs // pair, pair)).transpose(0, 2, 1, 3)
     return made.reshape(*shape[:2], inputs, LANES)
-
-
-def array(x: torch.Tensor) -> np.ndarray:
-    """The same memory, of bfloat16 the bits."""
-    return (x.view(torch.uint16) if x.dtype is torch.bfloat16 else x).numpy()

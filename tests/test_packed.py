@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sotaque.backends.orpheus.kernels import product
-from sotaque.backends.orpheus.step import array, packed, serves
+from sotaque.backends.orpheus.kernels import array, product
+from sotaque.backends.orpheus.step import packed, serves
 
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if serves(torch.empty(16, 2, dtype=dtype))]
 
