@@ -202,18 +202,19 @@ def ours(trainer, steps: int) -> tuple[int, int]:
     """(useful tokens, positions computed)."""
     import torch
 
+    from sotaque.backends.orpheus import forward
     from sotaque.training import train as loop
 
-    how = trainer.settings.train
-    padded = not how.packing and torch.cuda.is_available()
+    how, card = trainer.settings.train, torch.cuda.is_available()
     tokens = positions = 0
     for step in range(1, steps + 1):
         batches = trainer.plan.batches(step)
         rate = loop.learning_rate(step, steps, trainer.settings.lr, how.warmup_share)
         tokens += loop.take_step(trainer, batches, step, rate)[1]
         for batch in batches:
-            longest = math.ceil(max(trainer.train.lengths[batch]) / 8) * 8
-            positions += longest * len(batch) if padded else int(sum(trainer.train.lengths[batch]))
+            lengths = trainer.train.lengths[batch].tolist()
+            packed = sum(lengths) if how.packing else math.ceil(max(lengths) / 8) * 8 * len(lengths)
+            positions += packed if card else forward.positions(lengths)
     return tokens, positions
 
 

@@ -68,12 +68,12 @@ def test_float32_is_the_libraries_too(monkeypatch, backend):
     assert distance(gradients, right) < 1e-4
 
 
-@pytest.mark.parametrize("at_once", [3, 7, 1000])
-def test_parts_of_any_length_add_up_to_the_whole(monkeypatch, backend, at_once):
-    """Utterances of 21 positions and more, in parts of a few."""
+@pytest.mark.parametrize(("each", "all_"), [(1, 1), (5, 7), (64, 1000)])
+def test_what_fills_up_changes_nothing(monkeypatch, backend, each, all_):
     network = adapted(backend)
     expected, right = learnt(backend, network)
-    monkeypatch.setattr(forward, "AT_ONCE", at_once)
+    monkeypatch.setattr(forward, "EACH", each)
+    monkeypatch.setattr(forward, "ALL", all_)
     loss, gradients = learnt(backend, network)
     assert loss == pytest.approx(expected, rel=1e-9)
     assert distance(gradients, right) < 1e-8

@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from sotaque.backends.protocol import IGNORED
 
 LOGITS_AT_ONCE = 2**27
+ROWS_ON_CPU = 256  # whose logits a processor's cache holds, if the vocabulary is small
+FULL_ROWS = 64  # chunks are filled up to a multiple: for a new shape a CPU compiles a new product
 
 
 def summed(
@@ -30,7 +32,7 @@ def summed(
     counted = labels != IGNORED
     if not bool(counted.all()):
         hidden, labels = hidden[counted], labels[counted]
-    rows = max(1, (logits_at_once or LOGITS_AT_ONCE) // _vocabulary(head))
+    rows = _rows(_vocabulary(head), hidden.device, logits_at_once)
     if type(head) is nn.Linear and head.bias is None:
         dtype = hidden.dtype
         if torch.is_autocast_enabled(hidden.device.type):
@@ -45,9 +47,15 @@ def summed(
     return torch.stack(parts).sum()
 
 
-def held_bytes(positions: int, vocabulary: int, dtype: torch.dtype) -> int:
+def held_bytes(positions: int, vocabulary: int, dtype: torch.dtype, place: torch.device) -> int:
     """The most that is held at once: logits in `dtype`, in float32 and their logarithms."""
-    return min(positions * vocabulary, LOGITS_AT_ONCE) * (dtype.itemsize + 4 + 4)
+    return min(positions, _rows(vocabulary, place)) * vocabulary * (dtype.itemsize + 4 + 4)
+
+
+def _rows(vocabulary: int, place: torch.device, logits_at_once: int | None = None) -> int:
+    """Positions of a chunk."""
+    rows = max(1, (logits_at_once or LOGITS_AT_ONCE) // vocabulary)
+    return min(rows, ROWS_ON_CPU) if place.type == "cpu" else rows
 
 
 def _vocabulary(head: nn.Module) -> int:
@@ -71,14 +79,15 @@ class _Fused(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(labels), rows):
-                chunk = slice(start, start + rows)
-                loss, slope = _chunk(states[chunk], weights, labels[chunk])
+                chunk = slice(start, min(start + rows, len(labels)))
+                some = _filled(states[chunk], rows)
+                loss, slope = _chunk(some, weights, labels[chunk])
                 total += loss
                 slope = slope.to(dtype)
                 if slopes is not None:
-                    slopes[chunk] = slope @ weights
+                    slopes[chunk] = (slope @ weights)[: chunk.stop - start]
                 if weight_slopes is not None:
-                    weight_slopes += slope.T @ states[chunk]
+                    weight_slopes += slope.T @ some
         ctx.save_for_backward(slopes, weight_slopes)
         return total
 
@@ -93,12 +102,20 @@ class _Fused(torch.autograd.Function):
         )
 
 
+def _filled(states: torch.Tensor, most: int) -> torch.Tensor:
+    """On a CPU with rows of zeros, up to a multiple of FULL_ROWS or to the most."""
+    if states.device.type != "cpu":
+        return states
+    return F.pad(states, (0, 0, 0, min(most, -(-len(states) // FULL_ROWS) * FULL_ROWS) - len(states)))
+
+
 def _chunk(
     states: torch.Tensor, weights: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of a chunk, and its gradient with respect to the logits (n, V), in float32."""
+    """The loss of a chunk (n, D) with as many labels or fewer, and its gradient with respect to the logits
+    (n, V), in float32, which means nothing where there is no label."""
     logged = F.log_softmax(states @ weights.T, dim=1, dtype=torch.float32)
-    loss = F.nll_loss(logged, labels, reduction="sum")
+    loss = F.nll_loss(logged[: len(labels)], labels, reduction="sum")
     slope = logged.exp_()
-    slope.scatter_add_(1, labels[:, None], slope.new_full((len(labels), 1), -1.0))
+    slope[: len(labels)].scatter_add_(1, labels[:, None], slope.new_full((len(labels), 1), -1.0))
     return loss, slope

@@ -119,7 +119,7 @@ class Measure:
             learning=sum(p.numel() * p.element_size() * (1 + MOMENTS) for p in learning),
             kept=int(fixed + each * positions),
             working=int(self._kept(False)[1] * positions / layers),
-            logits=cross_entropy.held_bytes(positions, vocabulary, self._dtype),
+            logits=cross_entropy.held_bytes(positions, vocabulary, self._dtype, self._backend.device),
             positions=positions,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +35,10 @@ class Loss(nn.Module):
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         return self._backend.loss(self.network, batch)
+
+
+def _adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
 @dataclass
@@ -85,7 +90,7 @@ class Trainer:
         else:  # a whole network may hold its codec, from which nothing is learnt
             loss = group.joined(loss, some_idle=how.method == "full")
         parameters = list(lora.trainable(network).values())
-        make = bits.adamw if how.optimizer == "adamw8bit" else torch.optim.AdamW
+        make = bits.adamw if how.optimizer == "adamw8bit" else _adamw
         optimizer = make(parameters, lr=settings.lr, weight_decay=how.weight_decay)
         plan = Plan(train.lengths, how.batch_clips, how.accumulate, settings.epochs, settings.seed)
         return cls(settings, backend, chosen, network, loss, optimizer, train, val, plan, dtype, group)

@@ -24,7 +24,12 @@ from numba.extending import intrinsic
 
 LANES = 16  # numbers of a vector
 ROWS = 4  # products have a multiple of so many
-ONE, LOWEST = np.float32(1), np.float32(-87)  # numba would make float64 of a whole number
+ZERO, ONE, LOWEST = (
+    np.float32(0),
+    np.float32(1),
+    np.float32(-87),
+)  # numba would make float64 of a whole number
+LEAST = np.float32(2**-64)  # share that counts: numbers below the least normal one are slow to compute with
 
 # Sums may be taken in any order, as in every product of matrices; division by zero gives what IEEE 754 says,
 # as a loop that might raise would not become vectors. What calls another has it inside: left as a call it
@@ -73,9 +78,9 @@ def normed(x, weight, eps, into, factors):
 
 
 @_compiled
-def normed_slope(slope, x, weight, factors, into):
-    """The gradient by x, of that by the outputs. With n = x / rms and g the gradient by n, it is
-    (g - n mean(g n)) / rms."""
+def normed_slope(beside, slope, x, weight, factors, into):
+    """The gradient by x, of that by the outputs, added to what is `beside` it. With n = x / rms and g the
+    gradient by n, it is (g - n mean(g n)) / rms."""
     for row in range(len(x)):
         factor, along = factors[row], np.float32(0)
         for i in range(x.shape[1]):
@@ -83,13 +88,15 @@ def normed_slope(slope, x, weight, factors, into):
         share = factors.dtype.type(along * factor * factor / x.shape[1])
         for i in range(x.shape[1]):
             straight = _wide(slope[row, i]) * _wide(weight[i])
-            into[row, i] = _narrow((straight - _wide(x[row, i]) * share) * factor, into[row, i])
+            into[row, i] = _narrow(
+                _wide(beside[row, i]) + (straight - _wide(x[row, i]) * share) * factor, into[row, i]
+            )
 
 
 @_compiled
 def gate(gates, into):
-    """SiLU of the left half of gates (N, 2 F) times the right half, to (N, F)."""
-    width = into.shape[1]
+    """SiLU of the left half of gates (N, 2 F) times the right half, to the left of (N, F or more)."""
+    width = gates.shape[1] // 2
     for row in range(len(gates)):
         for i in range(width):
             x, up = _wide(gates[row, i]), _wide(gates[row, width + i])
@@ -99,7 +106,7 @@ def gate(gates, into):
 @_compiled
 def gate_slope(slope, gates, into):
     """The gradient by gates, of that by what they let through."""
-    width = slope.shape[1]
+    width = gates.shape[1] // 2
     for row in range(len(gates)):
         for i in range(width):
             x, up, one = _wide(gates[row, i]), _wide(gates[row, width + i]), _wide(slope[row, i])
@@ -125,17 +132,17 @@ def turned(made, cos, sin, queries, keys):
 @_compiled
 def turned_slope(by_queries, by_keys, by_values, cos, sin, into):
     """The gradient by what was made, (N, H G + 2 H, E), of those by what was turned, and by values."""
-    heads, group = len(by_keys), by_queries.shape[1] // by_keys.shape[1]
+    heads, group, back = len(by_keys), by_queries.shape[1] // by_keys.shape[1], -sin
     for row in range(len(into)):
         for head in range(heads):
             for one in range(group):
                 _turned_halves(
-                    by_queries[head, row * group + one], cos[row], -sin[row], into[row, head * group + one]
+                    by_queries[head, row * group + one], cos[row], back[row], into[row, head * group + one]
                 )
-            _turned_halves(by_keys[head, row], cos[row], -sin[row], into[row, heads * group + head])
+            _turned_halves(by_keys[head, row], cos[row], back[row], into[row, heads * group + head])
             for e in range(into.shape[2]):
                 place = heads * (group + 1) + head
-                into[row, place, e] = _narrow(by_values[head, row, e], into[row, place, e])
+                into[row, place, e] = by_values[head, row, e]
 
 
 @_compiled
@@ -148,34 +155,35 @@ def _turned_halves(x, cos, sin, into):
 
 
 @_compiled
-def shares(scores, scale, group, narrowed):
-    """Softmax of scaled scores (H, R group, T), in place and in `narrowed`: the last R of T positions, each
-    with so many queries, hear themselves and what stands before."""
-    _, rows, width = scores.shape
+def shares(scores, scale, group, into):
+    """Softmax of scaled scores (H, T G, T), where each of T positions has so many queries, which hear it and
+    what stands before. The scores are lost."""
+    scale = scores.dtype.type(scale)
     for head in range(len(scores)):
-        for row in range(rows):
-            end = width - (rows - 1 - row) // group
-            heard, into = scores[head, row, :end], narrowed[head, row]
+        for row in range(scores.shape[1]):
+            end = row // group + 1
+            heard, narrowed = scores[head, row, :end], into[head, row]
+            share = ONE / _powers(heard, scale)
             for i in range(end):
-                heard[i] *= scale
-            _softmax(heard)
-            scores[head, row, end:] = 0
-            for i in range(width):
-                into[i] = _narrow(scores[head, row, i], into[i])
+                one = heard[i] * share
+                narrowed[i] = _narrow(ZERO if one < LEAST else one, narrowed[i])
+            narrowed[end:] = 0
 
 
 @_compiled
-def shares_slope(slope, shares, scale, narrowed):
-    """The gradient by scores, to `narrowed`, of that by shares: with P the shares and G their gradient it is
-    P (G - sum P G)."""
+def shares_slope(slope, shares, scale, group, into):
+    """The gradient by scores of that by shares: with P the shares and G their gradient, P (G - sum P G)."""
+    scale = slope.dtype.type(scale)
     for head in range(len(shares)):
         for row in range(shares.shape[1]):
-            share, by_share, into = shares[head, row], slope[head, row], narrowed[head, row]
-            total = shares.dtype.type(0)
-            for i in range(len(share)):
-                total += share[i] * by_share[i]
-            for i in range(len(share)):
-                into[i] = _narrow(share[i] * (by_share[i] - total) * scale, into[i])
+            end = row // group + 1
+            share, by_share, narrowed = shares[head, row], slope[head, row], into[head, row]
+            total = slope.dtype.type(0)
+            for i in range(end):
+                total += _wide(share[i]) * by_share[i]
+            for i in range(end):
+                narrowed[i] = _narrow(_wide(share[i]) * (by_share[i] - total) * scale, narrowed[i])
+            narrowed[end:] = 0
 
 
 @_compiled
@@ -226,12 +234,27 @@ def _score(query, keys, start, scores):
 
 @_compiled
 def _softmax(x):
-    highest, total = x.max(), np.float32(0)
+    share = ONE / _powers(x, ONE)
     for i in range(len(x)):
-        x[i] = exp(x[i] - highest)
+        x[i] *= share
+
+
+@_compiled
+def _powers(x, scale):
+    """e^(scale x), over that of the highest, in place; their sum."""
+    highest, total = _highest(x), x.dtype.type(0)
+    for i in range(len(x)):
+        x[i] = exp((x[i] - highest) * scale)
         total += x[i]
-    for i in range(len(x)):
-        x[i] /= total
+    return total
+
+
+@_compiled
+def _highest(x):
+    highest = x[0]
+    for i in range(1, len(x)):
+        highest = _higher(x[i], highest)
+    return highest
 
 
 @_compiled
@@ -389,6 +412,19 @@ def _narrow(_context, x, like):
         return builder.trunc(builder.lshr(rounded, ir.Constant(word, 16)), half)
 
     return like(x, like), build
+
+
+@intrinsic
+def _higher(_context, x, y):
+    """Of two numbers the higher; none if one is none. Loops over Python's max become no vectors."""
+
+    def build(_context, builder, signature, arguments):
+        real = arguments[0].type
+        name = "llvm.maximum." + ("f32" if x == types.float32 else "f64")
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(real, [real, real]), name)
+        return builder.call(function, arguments)
+
+    return x(x, y), build
 
 
 _eight, _four = _tile(8), _tile(4)
