@@ -66,6 +66,18 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_what_a_library_made_in_a_folder_for_itself_alone_all_may_read(tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.write_text("x")
+    theirs.chmod(0o600)
+    with files.atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "weights").touch(mode=0o600)
+        os.link(theirs, temporary / "linked")
+    assert (tmp_path / "model" / "deep" / "weights").stat().st_mode & 0o777 == 0o644
+    assert theirs.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_checksum_is_that_of_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

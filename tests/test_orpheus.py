@@ -175,6 +175,16 @@ def test_an_adapted_output_layer_gives_the_same_slots(backend):
         assert torch.allclose(fast, slow, atol=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.6])
+def test_a_network_that_says_no_number_is_an_error(damaged, temperature):
+    backend = Backend(damaged, CPU)
+    network = backend.load_network()
+    network.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
+    generation = backend.generation(max_s=0.1, temperature=temperature)
+    with pytest.raises(ModelError, match="no number"):
+        backend.generate(network, [Prompt("olá", "ana")], generation, [0])
+
+
 def test_sampling_follows_the_probabilities():
     """Uniform dice over a known distribution: each choice takes its share."""
     share = torch.tensor([0.5, 0.3, 0.2])

@@ -82,12 +82,18 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; put it in `folder`'s place when the block ends well."""
+    """Yield a temporary folder beside `folder`; put it in `folder`'s place when the block ends well.
+
+    All may read the files that were made in it, whatever mode a library gave them.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:
+                path.chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.replace(folder)

@@ -20,7 +20,7 @@ rule corpus:
         sotaque corpus \
             --params {params.settings:q} \
             --out data/raw/demo \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -42,7 +42,7 @@ rule ingest:
             --params {params.settings:q} \
             --corpus {params.corpus:q} \
             --out data/manifest \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -66,7 +66,7 @@ rule normalize:
             --model {params.model:q} \
             --manifest data/manifest \
             --out data/wav/{wildcards.shard} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -95,7 +95,7 @@ rule measure:
             --wav data/wav/{wildcards.shard} \
             --base models/{params.model}/base \
             --out data/measures/{wildcards.shard} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -117,7 +117,7 @@ rule quality:
             --measures data/measures \
             --wav data/wav \
             --out data/quality \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -148,7 +148,7 @@ rule survey:
             --quality data/quality \
             --base models/{params.model}/base \
             --out results/corpus \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -171,7 +171,7 @@ rule split:
             --wav data/wav \
             --quality data/quality \
             --out data/splits \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -197,5 +197,5 @@ rule tokenize:
             --wav data/wav/{wildcards.shard} \
             --base models/{wildcards.model}/base \
             --out data/tokens/{wildcards.model}/{wildcards.shard} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """

@@ -31,7 +31,7 @@ rule synthesize:
             --base models/{wildcards.model}/base \
             --network {params.network:q} \
             --out results/{wildcards.model}/wav/{wildcards.system} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -65,7 +65,7 @@ rule evaluate:
             --network {params.network:q} \
             --wav results/{wildcards.model}/wav/{wildcards.system} \
             --out results/{wildcards.model}/{wildcards.system}/{wildcards.metric} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -117,7 +117,7 @@ rule report:
             --selected models/{wildcards.model}/selected.json \
             --results results/{wildcards.model} \
             --out results/{wildcards.model} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -133,5 +133,5 @@ rule compare:
         sotaque compare \
             --params {params.settings:q} \
             --make {threads} \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """

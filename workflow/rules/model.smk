@@ -20,7 +20,7 @@ rule fetch:
             --params {params.settings:q} \
             --model workflow/models/{wildcards.model}.yaml \
             --out models/{wildcards.model}/base \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -50,7 +50,7 @@ rule train:
             --tokens data/tokens/{wildcards.model} \
             --base models/{wildcards.model}/base \
             --out models/{wildcards.model}/lora \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -79,7 +79,7 @@ rule select:
             --base models/{wildcards.model}/base \
             --lora models/{wildcards.model}/lora \
             --out models/{wildcards.model}/selected \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """
 
 
@@ -106,5 +106,5 @@ rule merge:
             --lora models/{wildcards.model}/lora \
             --selected models/{wildcards.model}/selected.json \
             --out models/{wildcards.model}/merged \
-            2>&1 | tee {log:q}
+            2>&1 | tee -i {log:q}
         """

@@ -20,6 +20,7 @@ from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.orpheus.layout import SLOTS, Layout
 from sotaque.backends.protocol import Spoken
+from sotaque.errors import ModelError
 
 
 @torch.inference_mode()
@@ -31,7 +32,10 @@ def speak(
     generation: Generation,
     max_frames: int,
 ) -> list[Spoken]:
-    """B prompts of ids -> B results of at most `max_frames` frames each."""
+    """B prompts of ids -> B results of at most `max_frames` frames each.
+
+    Raises ModelError when what the network says is no number.
+    """
     device, steps = llama.device, max_frames * SLOTS
     decoder = Decoder(llama, prompts, steps)
     dice = _dice(seeds, steps).to(device)
@@ -43,6 +47,8 @@ def speak(
     for step in range(steps):
         slot = step % SLOTS
         logits = slot_logits(llama, layout, decoder.hidden, slot)
+        if slot == 0 and bool(logits.isnan().any()):
+            raise ModelError("what the network says is no number: its weights or its adapter hold NaN")
         if penalizing:
             logits = _penalized(logits, seen[alive, slot], generation.repetition_penalty)
         chosen = _choose(logits, dice[alive, step], generation)
@@ -109,7 +115,7 @@ def _choose(logits: torch.Tensor, dice: torch.Tensor, generation: Generation) ->
         (logits.double() / generation.temperature).softmax(1).sort(dim=1, descending=True, stable=True)
     )
     reached = likely.cumsum(1)
-    kept = ((reached - likely) < generation.top_p).sum(1, keepdim=True)
+    kept = ((reached - likely) < generation.top_p).sum(1, keepdim=True).clamp(min=1)
     ceiling = reached.gather(1, kept - 1)
     rank = torch.searchsorted(reached, dice[:, None] * ceiling, right=True)
     return order.gather(1, torch.minimum(rank, kept - 1))[:, 0]

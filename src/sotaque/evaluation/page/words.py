@@ -19,12 +19,12 @@ NAMES = {"wer": "WER", "mos": "MOS", "similarity": "similarity", "rtf": "RTF"}
 
 
 def verdict(targets: dict[str, Any]) -> str:
-    """`WER 0.12 (target < 0.15: met), ...`, of metrics.json's targets."""
+    """`WER 0.120 (target < 0.15: met), ...`, of metrics.json's targets."""
     return ", ".join(_target(name, target) for name, target in targets.items()) + "."
 
 
 def _target(name: str, target: dict[str, Any]) -> str:
-    value = "unknown" if target["value"] is None else f"{target['value']:.2f}"
+    value = "unknown" if target["value"] is None else f"{target['value']:.3f}"
     outcome = "met" if target["pass"] else "not met"
     return f"{NAMES[name]} {value} (target {SIGNS[name]} {target['target']:g}: {outcome})"
 
@@ -57,9 +57,9 @@ def similarity_levels(level: dict[str, Any]) -> str:
     said = "Similarity is the cosine between the Resemblyzer embedding of a clip and the speaker's voice."
     if level["similarity"] is None:
         return said
-    said += f" The recordings themselves reach {level['similarity']:.2f} with their own speaker"
+    said += f" The recordings themselves reach {level['similarity']:.3f} with their own speaker"
     if level["other_speakers"] is not None:
-        said += f" and {level['other_speakers']:.2f} with the other speakers of the corpus"
+        said += f" and {level['other_speakers']:.3f} with the other speakers of the corpus"
     return said + "."
 
 
