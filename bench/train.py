@@ -205,7 +205,7 @@ def ours(trainer, steps: int) -> tuple[int, int]:
     from sotaque.backends.orpheus import forward
     from sotaque.training import train as loop
 
-    how, card = trainer.settings.train, torch.cuda.is_available()
+    how, on_card = trainer.settings.train, torch.cuda.is_available()
     tokens = positions = 0
     for step in range(1, steps + 1):
         batches = trainer.plan.batches(step)
@@ -213,8 +213,11 @@ def ours(trainer, steps: int) -> tuple[int, int]:
         tokens += loop.take_step(trainer, batches, step, rate)[1]
         for batch in batches:
             lengths = trainer.train.lengths[batch].tolist()
-            packed = sum(lengths) if how.packing else math.ceil(max(lengths) / 8) * 8 * len(lengths)
-            positions += packed if card else forward.positions(lengths)
+            if on_card:
+                padded = math.ceil(max(lengths) / 8) * 8 * len(lengths)
+                positions += sum(lengths) if how.packing else padded
+            else:
+                positions += forward.positions(lengths)
     return tokens, positions
 
 

@@ -71,10 +71,11 @@ def test_what_a_library_made_in_a_folder_for_itself_alone_all_may_read(tmp_path)
     theirs.write_text("x")
     theirs.chmod(0o600)
     with files.atomic_folder(tmp_path / "model") as temporary:
-        (temporary / "deep").mkdir()
+        (temporary / "deep").mkdir(mode=0o700)
         (temporary / "deep" / "weights").touch(mode=0o600)
         os.link(theirs, temporary / "linked")
-    assert (tmp_path / "model" / "deep" / "weights").stat().st_mode & 0o777 == 0o644
+    deep = tmp_path / "model" / "deep"
+    assert [path.stat().st_mode & 0o777 for path in (deep, deep / "weights")] == [0o755, 0o644]
     assert theirs.stat().st_mode & 0o777 == 0o600
 
 

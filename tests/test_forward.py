@@ -20,11 +20,11 @@ def backend(tmp_path_factory):
     return Backend(tiny.base(tmp_path_factory.mktemp("base"), tiny.SMALL), torch.device("cpu"))
 
 
-def batch(backend, packed=False):
+def batch(backend, packed=False, frames=FRAMES):
     rng = np.random.default_rng(0)
     items = [
-        backend.example(Prompt("ó" * (4 * frames), "ana"), rng.integers(0, 32, (frames, 7)), True)
-        for frames in FRAMES
+        backend.example(Prompt("ó" * (4 * count), "ana"), rng.integers(0, 32, (count, 7)), True)
+        for count in frames
     ]
     return backend.collate(items, packed)
 
@@ -72,8 +72,8 @@ def test_float32_is_the_libraries_too(monkeypatch, backend):
 def test_what_fills_up_changes_nothing(monkeypatch, backend, each, all_):
     network = adapted(backend)
     expected, right = learnt(backend, network)
-    monkeypatch.setattr(forward, "EACH", each)
-    monkeypatch.setattr(forward, "ALL", all_)
+    monkeypatch.setattr(forward, "UTTERANCE_MULTIPLE", each)
+    monkeypatch.setattr(forward, "BATCH_MULTIPLE", all_)
     loss, gradients = learnt(backend, network)
     assert loss == pytest.approx(expected, rel=1e-9)
     assert distance(gradients, right) < 1e-8
@@ -82,8 +82,14 @@ def test_what_fills_up_changes_nothing(monkeypatch, backend, each, all_):
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     "values",
-    [{}, {"use_rslora": True}, {"target_modules": ["k_proj", "up_proj"]}, {"rank_pattern": {"q_proj": 2}}],
-    ids=["all layers", "rank-stabilised", "some layers", "ranks of their own"],
+    [
+        {},
+        {"use_rslora": True},
+        {"target_modules": ["k_proj", "up_proj"]},
+        {"rank_pattern": {"q_proj": 2}},
+        {"layers_to_transform": [1]},
+    ],
+    ids=["all layers", "rank-stabilised", "some layers", "ranks of their own", "the second layer alone"],
 )
 def test_loss_and_gradients_are_the_libraries(monkeypatch, backend, values, packed):
     network = adapted(backend, **values)
@@ -93,6 +99,45 @@ def test_loss_and_gradients_are_the_libraries(monkeypatch, backend, values, pack
     assert loss == pytest.approx(expected, rel=1e-6)
     assert distance(gradients, right) < 1e-5  # transformers computes RMSNorm in float32 whatever x is
     assert min(float(one.norm()) for one in right.values()) > 0.1
+
+
+def test_an_adapter_without_a_scale_learns_nothing(backend):
+    network = adapted(backend, lora_alpha=0)
+    assert forward.fits(network.get_base_model(), FRAMES)
+    loss, gradients = learnt(backend, network)
+    with torch.inference_mode():
+        expected, _ = backend.loss(backend.load_network(dtype=torch.float64), batch(backend))
+    assert loss == pytest.approx(float(expected))
+    assert not any(gradient.any() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("frames", [FRAMES, (60, 2)], ids=["few labels", "labels for several chunks"])
+def test_a_base_is_read_as_the_libraries_do(monkeypatch, backend, frames):
+    network, items = backend.load_network(dtype=torch.float64), batch(backend, frames=frames)
+    with torch.inference_mode():
+        loss, labels = backend.loss(network, items)
+        monkeypatch.setattr(forward, "fits", lambda llama, lengths: False)
+        expected, right = backend.loss(network, items)
+    assert labels == right == 7 * sum(frames) + 2 * len(frames)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_products_of_others_stay_as_exact_as_they_were(monkeypatch, backend):
+    """Even when one fails."""
+    matmul = torch.backends.mkldnn.matmul
+    before, network = matmul.fp32_precision, adapted(backend, torch.bfloat16)
+    learnt(backend, network, torch.bfloat16)
+    assert matmul.fp32_precision == before
+    found = []
+
+    def fail(*args, **kwargs):
+        found.append(matmul.fp32_precision)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch, "bmm", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        learnt(backend, network, torch.bfloat16)
+    assert (found, matmul.fp32_precision) == (["bf16"], before)
 
 
 def test_bfloat16_is_as_near_to_the_truth_as_the_libraries(monkeypatch, backend):

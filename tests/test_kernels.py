@@ -23,6 +23,8 @@ torch.manual_seed(0)
 if sys.argv[1] == "helpers first":
     kernels._softmax(np.ones(9, np.float32))
     kernels.exp(np.float32(1))
+    kernels._highest(np.ones(9, np.float32))
+    kernels._powers(np.ones(9, np.float32), np.float32(1))
     kernels.product(np.ones((4, 32), np.float32), np.ones((2, 32, 16), np.float32))
 
 

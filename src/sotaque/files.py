@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -92,7 +93,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in temporary.rglob("*"):
-            if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                path.chmod(0o755)
+            elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
                 path.chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)

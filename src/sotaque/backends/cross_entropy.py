@@ -49,6 +49,7 @@ def summed(
 
 def held_bytes(positions: int, vocabulary: int, dtype: torch.dtype, place: torch.device) -> int:
     """The most that is held at once: logits in `dtype`, in float32 and their logarithms."""
+    positions = -(-positions // FULL_ROWS) * FULL_ROWS if place.type == "cpu" else positions
     return min(positions, _rows(vocabulary, place)) * vocabulary * (dtype.itemsize + 4 + 4)
 
 

@@ -1,7 +1,7 @@
 """How much memory a training needs, said before its first step.
 
 Weights, gradients and AdamW's two moments are counted. What a step keeps for its gradients is measured: the
-shortest clip is read forward, alone and twice, and one of middling length, and every tensor that autograd
+shortest clip is read forward, once and twice, and one of middling length, and every tensor that autograd
 keeps is added up. That tells what a position costs, and how much more in a longer clip, where attention keeps
 what each position heard. The largest batch that the run may meet is so many positions. The backward pass
 works on one layer at a time, whose tensors (made anew under gradient checkpointing) come on top; before it,
@@ -129,15 +129,17 @@ class Measure:
 
         A position of a clip of n costs c + d n: c + d n for two lengths are known, and so c and d.
         """
+        # Where a CPU fills a batch up to a round number of positions, four clips need little or nothing.
+        count = 1 if on_card(self._backend.device) else 4
         self._checkpoint(checkpointing)
-        clips = [self._short], [self._short] * 2, [self._middling]
+        clips = [self._short] * count, [self._short] * 2 * count, [self._middling] * count
         one, two, middling = map(self._forward, clips)
         self._checkpoint(self._wanted)
         fixed, short, long = max(0, 2 * one - two), len(self._short), len(self._middling)
-        each = (two - one) / short
+        each = (two - one) / count / short
         if long == short:
             return fixed, each
-        more = max(0.0, ((middling - fixed) / long - each) / (long - short))
+        more = max(0.0, ((middling - fixed) / count / long - each) / (long - short))
         return fixed, each + more * (self.longest - short)
 
     def _checkpoint(self, wanted: bool) -> None:

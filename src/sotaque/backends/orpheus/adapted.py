@@ -54,47 +54,50 @@ class _Product(torch.autograd.Function):
     def forward(ctx, x, onto, weights, scales, *learnt):
         width, worn = weights[0].shape[1], [scale for scale in scales if scale is not None]
         a, b = learnt[: len(worn)], iter(learnt[len(worn) :])
-        whole = _beside(weights, [None if scale is None else next(b) for scale in scales], x.shape[1])
-        low = None
+        b = [None if scale is None else next(b) for scale in scales]
+        scaled_a = None
         if worn:
-            low = torch.cat([one * scale for one, scale in zip(a, worn, strict=True)]).to(x.dtype)
-            torch.mm(x[:, :width], low.T, out=x[:, width:])
-        ctx.save_for_backward(x, low, whole)
-        ctx.added, ctx.scales, ctx.worn = onto is not None, scales, worn
-        ctx.outputs, ctx.ranks = list(map(len, weights)), list(map(len, a))
-        return x @ whole.T if onto is None else torch.addmm(onto, x, whole.T)
+            scaled_a = torch.cat([one * scale for one, scale in zip(a, worn, strict=True)]).to(x.dtype)
+            torch.mm(x[:, :width], scaled_a.T, out=x[:, width:])
+        ctx.save_for_backward(x, scaled_a, *b)
+        ctx.weights, ctx.added, ctx.scales, ctx.worn = weights, onto is not None, scales, worn
+        joined = _joined(weights, b, x.shape[1])
+        return x @ joined.T if onto is None else torch.addmm(onto, x, joined.T)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        x, a, whole = ctx.saved_tensors
-        by_x, by_learnt = grad @ whole, ()
+        x, scaled_a, *b = ctx.saved_tensors
+        width = ctx.weights[0].shape[1]
+        joined, by_learnt, wanted = _joined(ctx.weights, b, x.shape[1]), (), ctx.needs_input_grad[0]
+        by_x = grad @ (joined if wanted else joined[:, width:])
         if ctx.worn:
-            width = a.shape[1]
-            by_u, u = by_x[:, width:], x[:, width:]
-            by_a = (by_u.T @ x[:, :width]).split(ctx.ranks)
+            by_u, u = by_x[:, by_x.shape[1] - len(scaled_a) :], x[:, width:]
+            ranks, outputs = [one.shape[1] for one in b if one is not None], list(map(len, ctx.weights))
+            by_a = (by_u.T @ x[:, :width]).split(ranks)
             by_a = [one.mul_(scale) for one, scale in zip(by_a, ctx.worn, strict=True)]
-            slopes = zip(grad.split(ctx.outputs, dim=1), ctx.scales, strict=True)
+            slopes = zip(grad.split(outputs, dim=1), ctx.scales, strict=True)
             slopes = [slope for slope, scale in slopes if scale is not None]
-            by_b = [slope.T @ one for slope, one in zip(slopes, u.split(ctx.ranks, dim=1), strict=True)]
+            by_b = [slope.T @ one for slope, one in zip(slopes, u.split(ranks, dim=1), strict=True)]
             by_learnt = *by_a, *by_b
-            if ctx.needs_input_grad[0]:
-                by_x[:, :width].addmm_(by_u, a)
-        given = by_x if ctx.needs_input_grad[0] else None, grad if ctx.added else None
-        return *given, None, None, *by_learnt
+            if wanted:
+                by_x[:, :width].addmm_(by_u, scaled_a)
+        return by_x if wanted else None, grad if ctx.added else None, None, None, *by_learnt
 
 
-def _beside(weights: Sequence[torch.Tensor], b: Sequence[torch.Tensor | None], columns: int) -> torch.Tensor:
+def _joined(weights: Sequence[torch.Tensor], b: Sequence[torch.Tensor | None], columns: int) -> torch.Tensor:
     """[W | B] (O, columns) of all layers, one above the other, where each B has columns of its own."""
     width = weights[0].shape[1]
-    whole = weights[0].new_empty(sum(map(len, weights)), columns)
-    whole[:, width:] = 0
+    if len(weights) == 1 and columns == width:
+        return weights[0]
+    joined = weights[0].new_empty(sum(map(len, weights)), columns)
+    joined[:, width:] = 0
     row, column = 0, width
     for weight, one in zip(weights, b, strict=True):
-        block = whole[row : row + len(weight)]
+        block = joined[row : row + len(weight)]
         block[:, :width] = weight
         if one is not None:
             block[:, column : column + one.shape[1]] = one
             column += one.shape[1]
         row += len(weight)
-    return whole
+    return joined

@@ -20,7 +20,7 @@ from sotaque.backends.orpheus.kernels import array
 
 
 class Causal(torch.autograd.Function):
-    """made (N, H G + 2 H, E): queries, keys and values -> (N, H G E and `spare` columns).
+    """qkv (N, H G + 2 H, E): queries, keys and values -> (N, H G E and `spare` columns).
 
     cos, sin (T or more, E / 2): turns of the positions. lengths: of the utterances, which lie one after
     another; what follows the last hears nothing. Scores and their softmax are computed in float32 or better,
@@ -28,19 +28,20 @@ class Causal(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, made, heads, cos, sin, scale, lengths, spare):
-        group, size = made.shape[1] // heads - 2, made.shape[2]
-        width, scratch = heads * group * size, _scratch(made, lengths, heads, group)
-        heard, kept = made.new_zeros(len(made), width + spare), []
+    def forward(ctx, qkv, heads, cos, sin, scale, lengths, spare):
+        group, size = qkv.shape[1] // heads - 2, qkv.shape[2]
+        width, scratch = heads * group * size, _scratch(qkv, lengths, heads, group)
+        heard, kept = qkv.new_zeros(len(qkv), width + spare), []
         for one in _utterances(lengths):
-            new = made[one]
+            new = qkv[one]
             queries, keys = new.new_empty(heads, len(new) * group, size), new.new_empty(heads, len(new), size)
             kernels.turned(*map(array, (new, cos, sin, queries, keys)))
             values = new[:, -heads:].transpose(0, 1).contiguous()
             scores = _exact_product(queries, keys, scratch)
-            shares = torch.empty_like(scores, dtype=made.dtype)
+            shares = torch.empty_like(scores, dtype=qkv.dtype)
             kernels.shares(scores.numpy(), scale, group, array(shares))
-            _by_head(heard[one, :width], heads).copy_((shares @ values).view(heads, len(new), -1))
+            mixed = (shares @ values).view(heads, len(new), group * size)
+            _by_head(heard[one, :width], heads).copy_(mixed)
             kept += [queries, keys, values, shares]
         ctx.save_for_backward(cos, sin, *kept)
         ctx.scale, ctx.lengths, ctx.group = scale, lengths, group
@@ -52,15 +53,15 @@ class Causal(torch.autograd.Function):
         cos, sin, *kept = ctx.saved_tensors
         heads, _, size = kept[0].shape
         width, scratch = heads * ctx.group * size, _scratch(grad, ctx.lengths, heads, ctx.group)
-        by_made = grad.new_zeros(len(grad), heads * (ctx.group + 2), size)
+        by_qkv = grad.new_zeros(len(grad), heads * (ctx.group + 2), size)
         kept = [kept[i::4] for i in range(4)]
         for one, queries, keys, values, shares in zip(_utterances(ctx.lengths), *kept, strict=True):
             slope = _by_head(grad[one, :width], heads).reshape(queries.shape)
             by_shares, by_scores = _exact_product(slope, values, scratch), torch.empty_like(shares)
             kernels.shares_slope(by_shares.numpy(), array(shares), ctx.scale, ctx.group, array(by_scores))
             by = by_scores @ keys, by_scores.transpose(1, 2) @ queries, shares.transpose(1, 2) @ slope
-            kernels.turned_slope(*map(array, (*by, cos, sin, by_made[one])))
-        return by_made, *[None] * 6
+            kernels.turned_slope(*map(array, (*by, cos, sin, by_qkv[one])))
+        return by_qkv, *[None] * 6
 
 
 def _utterances(lengths: Sequence[int]) -> Iterator[slice]:
@@ -84,9 +85,9 @@ def _exact_product(a: torch.Tensor, b: torch.Tensor, scratch: torch.Tensor) -> t
     shape = *a.shape[:2], b.shape[1]
     made, matmul = scratch[: math.prod(shape)].view(shape), torch.backends.mkldnn.matmul
     before = matmul.fp32_precision
-    if a.dtype == torch.bfloat16:  # what was rounded already may be multiplied as such, with float32 sums
-        matmul.fp32_precision = "bf16"
     try:
+        if a.dtype == torch.bfloat16:  # what was rounded already may be multiplied as such, with float32 sums
+            matmul.fp32_precision = "bf16"
         return torch.bmm(a.to(made.dtype), b.to(made.dtype).transpose(1, 2), out=made)
     finally:
         matmul.fp32_precision = before

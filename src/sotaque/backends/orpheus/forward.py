@@ -28,9 +28,9 @@ from sotaque.backends.orpheus.causal import Causal
 from sotaque.backends.orpheus.kernels import array
 
 LONGEST = 768  # positions of an utterance whose T x T probabilities may be kept for the gradient
-# An utterance is filled up to a multiple of so many positions, and all together of so many: each new shape of
-# a product is compiled anew, which takes a millisecond.
-EACH, ALL = 16, 64
+# Utterances and batches are filled up to a multiple of so many positions: for each new shape a product is
+# compiled, which takes a millisecond.
+UTTERANCE_MULTIPLE, BATCH_MULTIPLE = 16, 64
 
 
 def fits(llama: LlamaForCausalLM, lengths: Sequence[int]) -> bool:
@@ -77,10 +77,10 @@ def _plain(module: nn.Module, dtype: torch.dtype) -> bool:
 
 def hidden_states(llama: LlamaForCausalLM, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
     """ids (sum of lengths,) of utterances, one after another -> the last layer's output for each, (.., D)."""
-    full = [_up(length, EACH) for length in lengths]
+    full = [_up(length, UTTERANCE_MULTIPLE) for length in lengths]
     real = [torch.arange(width) < length for width, length in zip(full, lengths, strict=True)]
     real = torch.cat(real).nonzero()[:, 0]
-    filled = ids.new_zeros(positions(lengths))
+    filled = ids[0].repeat(positions(lengths))
     filled[real] = ids
     x = F.embedding(filled, llama.model.embed_tokens.weight)
     wide = torch.promote_types(x.dtype, torch.float32)
@@ -97,7 +97,7 @@ def hidden_states(llama: LlamaForCausalLM, ids: torch.Tensor, lengths: Sequence[
 
 def positions(lengths: Sequence[int]) -> int:
     """N."""
-    return _up(sum(_up(length, EACH) for length in lengths), ALL)
+    return _up(sum(_up(length, UTTERANCE_MULTIPLE) for length in lengths), BATCH_MULTIPLE)
 
 
 def _up(number: int, multiple: int) -> int:
@@ -105,17 +105,18 @@ def _up(number: int, multiple: int) -> int:
 
 
 def _layer(
-    layer: nn.Module, x: torch.Tensor, turns: Sequence[torch.Tensor], lengths: Sequence[int]
+    layer: nn.Module, x: torch.Tensor, turns: Sequence[torch.Tensor], full: Sequence[int]
 ) -> torch.Tensor:
+    """full: lengths of the utterances with what fills them up."""
     attention, mlp = layer.self_attn, layer.mlp
-    made, out = Adapted(attention.q_proj, attention.k_proj, attention.v_proj), Adapted(attention.o_proj)
-    gates, down = Adapted(mlp.gate_proj, mlp.up_proj), Adapted(mlp.down_proj)
-    x, normed = _norm(layer.input_layernorm, x, made.spare)
-    new = made(normed).view(len(x), -1, attention.head_dim)
+    to_qkv, to_out = Adapted(attention.q_proj, attention.k_proj, attention.v_proj), Adapted(attention.o_proj)
+    to_gates, down = Adapted(mlp.gate_proj, mlp.up_proj), Adapted(mlp.down_proj)
+    x, normed = _norm(layer.input_layernorm, x, to_qkv.spare)
+    qkv = to_qkv(normed).view(len(x), -1, attention.head_dim)
     heads = attention.config.num_key_value_heads
-    x = out(Causal.apply(new, heads, *turns, attention.scaling, lengths, out.spare), onto=x)
-    x, normed = _norm(layer.post_attention_layernorm, x, gates.spare)
-    return down(_Gate.apply(gates(normed), down.spare), onto=x)
+    x = to_out(Causal.apply(qkv, heads, *turns, attention.scaling, full, to_out.spare), onto=x)
+    x, normed = _norm(layer.post_attention_layernorm, x, to_gates.spare)
+    return down(_Gate.apply(to_gates(normed), down.spare), onto=x)
 
 
 def _norm(norm: LlamaRMSNorm, x: torch.Tensor, spare: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

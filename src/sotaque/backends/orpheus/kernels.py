@@ -172,17 +172,22 @@ def shares(scores, scale, group, into):
 
 @_compiled
 def shares_slope(slope, shares, scale, group, into):
-    """The gradient by scores of that by shares: with P the shares and G their gradient, P (G - sum P G)."""
+    """The gradient by scores of that by shares: with P the shares and G their gradient, P (G - sum P G).
+
+    Rounded shares do not add up to 1, so the sum is divided by theirs.
+    """
     scale = slope.dtype.type(scale)
     for head in range(len(shares)):
         for row in range(shares.shape[1]):
             end = row // group + 1
             share, by_share, narrowed = shares[head, row], slope[head, row], into[head, row]
-            total = slope.dtype.type(0)
+            total = along = slope.dtype.type(0)
             for i in range(end):
-                total += _wide(share[i]) * by_share[i]
+                total += _wide(share[i])
+                along += _wide(share[i]) * by_share[i]
+            along /= total
             for i in range(end):
-                narrowed[i] = _narrow(_wide(share[i]) * (by_share[i] - total) * scale, narrowed[i])
+                narrowed[i] = _narrow(_wide(share[i]) * (by_share[i] - along) * scale, narrowed[i])
             narrowed[end:] = 0
 
 
