@@ -80,6 +80,8 @@ def run(
             candidates.append(ear.hear(network, spec.generation, step, losses.get(step)))
             _log(candidates[-1])
     chosen, reason = choose(candidates, settings.targets)
+    asked = settings.select.clips
+    reason += f"; heard on {len(texts)} texts" + (f" of {asked} asked for" if len(texts) < asked else "")
     log.info("select: %s", reason)
     files.write_json(Path(f"{out}.json"), {
         "step": chosen.step,
