@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench import demo
 from sotaque import manifest
-from sotaque.evaluation import wer
-from sotaque.evaluation.context import RATE_HZ, read_wave
+from sotaque.metrics import wer
+from sotaque.metrics.context import RATE_HZ, read_wave
 from sotaque.stages import SYSTEMS
 
 RUNS = {

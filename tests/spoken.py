@@ -8,9 +8,9 @@ import numpy as np
 from sotaque import audio, manifest, settings, yaml_file
 from sotaque.data import pauses
 from sotaque.espeak import speak
-from sotaque.evaluation.context import Context
 from sotaque.evaluation.synthesize import match_loudness
 from sotaque.manifest import Utterance
+from sotaque.metrics.context import Context
 
 RATE_HZ = 24_000
 TEXTS = ("O gato dorme perto da janela.", "Amanhã vou à praia.", "Quanto custa o pão?", "São doze horas.")

@@ -5,7 +5,7 @@ import pytest
 import soxr
 import torch
 
-from sotaque.evaluation.similarity import SpeakerEncoder, cosine
+from sotaque.metrics.similarity import SpeakerEncoder, cosine
 from sotaque.micro import speech
 from sotaque.micro.likeness import JUDGED_HZ, RATE_HZ, VoiceDistance
 from sotaque.micro.voices import BASE

@@ -9,7 +9,7 @@ import pytest
 
 import spoken
 from sotaque import audio
-from sotaque.evaluation import mos
+from sotaque.metrics import mos
 from sotaque.settings import Settings
 
 
@@ -70,7 +70,7 @@ def test_how_many_are_heard_at_once_changes_no_score(workplace, monkeypatch):
 def test_its_threads_let_others_go_first(more):
     code = f"""
 import os, threading
-from sotaque.evaluation import mos
+from sotaque.metrics import mos
 os.nice({more})
 seen = []
 def look():

@@ -16,8 +16,8 @@ from sotaque.data import measure, normalize, quality, survey
 from sotaque.data.measures import codec
 from sotaque.data.measures.row import Measures
 from sotaque.errors import InputError, SettingsError
-from sotaque.evaluation import wer
 from sotaque.manifest import Reject, Utterance
+from sotaque.metrics import wer
 from sotaque.settings import Measure, Quality, Settings
 
 SHARDS = 2

@@ -17,9 +17,10 @@ import spoken
 from pages import EVIL, Reader
 from sotaque import audio, files, manifest
 from sotaque.errors import InputError
-from sotaque.evaluation import curves, report, wer
+from sotaque.evaluation import curves, report
 from sotaque.evaluation.page import clips
 from sotaque.manifest import Reject
+from sotaque.metrics import wer
 from sotaque.page import charts, spectrogram
 from sotaque.settings import Report, Settings
 
@@ -55,7 +56,7 @@ def write_results(test):
     """The JSON of every system and metric as evaluate writes it, with errors counted by hand."""
     for system in SYSTEMS:
         for metric in ("wer", "mos", "similarity"):
-            module = __import__(f"sotaque.evaluation.{metric}", fromlist=["summarize"])
+            module = __import__(f"sotaque.metrics.{metric}", fromlist=["summarize"])
             rows = list(rows_of(test, system, metric))
 
             def summary(group, rows=rows, module=module):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import spoken
-from sotaque.evaluation import similarity
-from sotaque.evaluation.context import Context
+from sotaque.metrics import similarity
+from sotaque.metrics.context import Context
 from sotaque.settings import Settings
 
 

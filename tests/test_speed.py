@@ -7,7 +7,7 @@ import pytest
 import spoken
 import tiny
 from sotaque import model_spec
-from sotaque.evaluation import speed
+from sotaque.metrics import speed
 from sotaque.settings import Evaluate, Settings
 
 

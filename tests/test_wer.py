@@ -8,7 +8,8 @@ import pytest
 import spoken
 from sotaque import audio
 from sotaque.errors import InputError, ModelError
-from sotaque.evaluation import bootstrap, recognizer, wer
+from sotaque.evaluation import recognizer
+from sotaque.metrics import bootstrap, wer
 from sotaque.settings import Settings
 
 

@@ -93,8 +93,8 @@ def _heard(
 ) -> dict[str, dict[str, Any]]:
     """id -> cer and heard, by the ASR that evaluates the model."""
     from sotaque import device
-    from sotaque.evaluation import wer
-    from sotaque.evaluation.context import Context
+    from sotaque.metrics import wer
+    from sotaque.metrics.context import Context
 
     context = Context(
         settings=settings, spec=model_spec.read(model.stem), system=f"shard {wav.name}", base=base,

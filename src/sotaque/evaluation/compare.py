@@ -12,8 +12,8 @@ from sotaque.evaluation import parts, summary
 from sotaque.evaluation.comparison import alike, chains, entry, page
 from sotaque.evaluation.comparison.entry import Entry
 from sotaque.evaluation.page import words
-from sotaque.evaluation.similarity import hash_order
 from sotaque.manifest import Utterance
+from sotaque.metrics.similarity import hash_order
 from sotaque.settings import MODELS, Settings
 
 RESULTS = Path("results")

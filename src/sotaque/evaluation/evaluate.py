@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sotaque import files, model_spec
-from sotaque.evaluation.context import Context, utterances_of
+from sotaque.metrics.context import Context, utterances_of
 from sotaque.settings import Settings
 
 WAY_OUT = (
@@ -40,7 +40,7 @@ def run(
 
 def measure(context: Context, metric: str) -> dict[str, Any]:
     """The content of `<metric>.json`. The headline is of the utterances that belong to no group."""
-    module = importlib.import_module(f"sotaque.evaluation.{metric}")
+    module = importlib.import_module(f"sotaque.metrics.{metric}")
     scores = module.score(context)
 
     def summary(group: str) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from sotaque.backends.orpheus.codec import Codec
 from sotaque.backends.orpheus.network import load as load_network
 from sotaque.backends.orpheus.tokenizer import Tokenizer
 from sotaque.data.sentences import demonstration
-from sotaque.evaluation.mos import OpinionPredictor
 from sotaque.evaluation.recognizer import Recognizer
-from sotaque.evaluation.similarity import SpeakerEncoder, cosine
+from sotaque.metrics.mos import OpinionPredictor
+from sotaque.metrics.similarity import SpeakerEncoder, cosine
 from sotaque.micro import base as base_module
 from sotaque.micro import cepstrum, speech, spoken, vocabulary
 from sotaque.micro.asr.spelling import spoken_letters

@@ -1,6 +1,6 @@
 """How far two clips are apart as voices, as a loss: one minus the cosine of Resemblyzer's embeddings.
 
-The encoder is the one that judges similarity (evaluation/similarity.py), so a codec trained with it is judged
+The encoder is the one that judges similarity (metrics/similarity.py), so a codec trained with it is judged
 by its own teacher: checks.py therefore also tells voices by their mean cepstrum, which no loss knows.
 Its spectrogram of 25 ms at 16 kHz is taken here at 24 kHz, with the same filters, so that a gradient reaches
 the samples.
@@ -22,7 +22,7 @@ class VoiceDistance(nn.Module):
         super().__init__()
         import librosa
 
-        from sotaque.evaluation.similarity import SpeakerEncoder
+        from sotaque.metrics.similarity import SpeakerEncoder
 
         self.encoder = SpeakerEncoder().encoder.requires_grad_(False)
         filters = librosa.filters.mel(sr=RATE_HZ, n_fft=WINDOW, n_mels=40, fmax=JUDGED_HZ / 2)

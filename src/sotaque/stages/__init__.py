@@ -4,6 +4,7 @@ It feeds the command line, the jobs (jobs.py) and the test that holds the Snakef
 Paths are templates over {model}, {corpus} and the stage's own fan.
 """
 
+from sotaque.metrics import METRICS
 from sotaque.stages.data import CORPUS, INGEST, MEASURE, NORMALIZE, QUALITY, SPLIT, SURVEY, TOKENIZE
 from sotaque.stages.evaluation import EVALUATE, REPORT, SYNTHESIZE
 from sotaque.stages.model import FETCH, MERGE, SELECT, TRAIN
@@ -12,7 +13,6 @@ from sotaque.stages.stage import Stage
 __all__ = ["DEMO", "METRICS", "STAGES", "SYSTEMS", "Stage"]
 
 SYSTEMS = ("reference", "codec", "base", "tuned")
-METRICS = ("wer", "mos", "similarity", "speed")
 DEMO = "demo"
 
 UPSTREAM_FIRST = (

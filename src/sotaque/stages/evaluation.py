@@ -1,6 +1,6 @@
 """The stages of listening: what is spoken, measured and shown."""
 
-from sotaque.stages.shared import BASE, HEARING, MODEL, SPEECH, SPLITS
+from sotaque.stages.shared import BASE, MODEL, SPEECH, SPLITS
 from sotaque.stages.stage import Stage
 
 SYNTHESIZE = Stage(
@@ -22,7 +22,15 @@ EVALUATE = Stage(
     module="sotaque.evaluation.evaluate",
     params=("seed", "evaluate"),
     spec=("backend", "generation"),
-    code=("evaluation/evaluate.py", "evaluation/mos.py", "evaluation/speed.py", *HEARING, *SPEECH),
+    code=(
+        "evaluation/evaluate.py",
+        "evaluation/recognizer.py",
+        "evaluation/synthesize.py",
+        "metrics",
+        "text.py",
+        "loudness.py",
+        *SPEECH,
+    ),
     reads={
         "model": MODEL,
         "splits": SPLITS,
@@ -48,10 +56,8 @@ REPORT = Stage(
         "page",
         "evaluation/parts.py",
         "evaluation/curves.py",
-        "evaluation/context.py",
         "evaluation/recognizer.py",
-        "evaluation/wer.py",
-        "evaluation/bootstrap.py",
+        "metrics",
         "rejects.py",
         "text.py",
         "audio.py",

@@ -2,10 +2,8 @@
 
 SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "containers.py", "manifest.py")
 HEARING = (
-    *(
-        f"evaluation/{name}.py"
-        for name in ("context", "recognizer", "wer", "similarity", "synthesize", "bootstrap")
-    ),
+    *(f"evaluation/{name}.py" for name in ("recognizer", "synthesize")),
+    *(f"metrics/{name}.py" for name in ("context", "wer", "similarity", "bootstrap")),
     "text.py",
     "loudness.py",
 )

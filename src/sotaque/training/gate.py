@@ -14,9 +14,9 @@ from sotaque import manifest
 from sotaque.backends.protocol import Backend
 from sotaque.backends.references import References
 from sotaque.errors import InputError, ModelError
-from sotaque.evaluation import wer
 from sotaque.evaluation.recognizer import Recognizer
-from sotaque.evaluation.similarity import hash_order
+from sotaque.metrics import wer
+from sotaque.metrics.similarity import hash_order
 from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
 from sotaque.training import lora

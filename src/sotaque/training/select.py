@@ -20,11 +20,12 @@ from sotaque.backends.families import Generation
 from sotaque.backends.protocol import Backend
 from sotaque.backends.references import References
 from sotaque.errors import InputError, ModelError
-from sotaque.evaluation import curves, wer
+from sotaque.evaluation import curves
 from sotaque.evaluation.recognizer import Recognizer
-from sotaque.evaluation.similarity import SpeakerEncoder, Voices, hash_order
 from sotaque.evaluation.synthesize import SPEAK_FEWER, decoded, match_loudness, seed_of
 from sotaque.manifest import Utterance
+from sotaque.metrics import wer
+from sotaque.metrics.similarity import SpeakerEncoder, Voices, hash_order
 from sotaque.progress import track
 from sotaque.settings import Settings, Targets
 from sotaque.training import lora as adapters

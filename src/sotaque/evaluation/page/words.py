@@ -10,7 +10,7 @@ import numpy as np
 
 from sotaque import text
 from sotaque.backends.families import FAMILIES
-from sotaque.evaluation import bootstrap, wer
+from sotaque.metrics import bootstrap, wer
 from sotaque.model_spec import ModelSpec, Source
 from sotaque.settings import Settings
 

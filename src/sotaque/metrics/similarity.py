@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from sotaque import audio
-from sotaque.evaluation import bootstrap
-from sotaque.evaluation.context import RATE_HZ, Context, Scores, read_wave
 from sotaque.manifest import Utterance
+from sotaque.metrics import bootstrap
+from sotaque.metrics.context import RATE_HZ, Context, Scores, read_wave
 from sotaque.progress import track
 from sotaque.settings import Settings
 

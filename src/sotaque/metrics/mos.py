@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from sotaque import audio
-from sotaque.evaluation import bootstrap
-from sotaque.evaluation.context import RATE_HZ, Context, Scores
 from sotaque.manifest import Utterance
+from sotaque.metrics import bootstrap
+from sotaque.metrics.context import RATE_HZ, Context, Scores
 from sotaque.progress import track
 from sotaque.settings import Settings
 

@@ -13,11 +13,11 @@ import torch
 
 from sotaque import backends, device
 from sotaque.backends.references import References
-from sotaque.evaluation import bootstrap
-from sotaque.evaluation.context import Context, Scores
-from sotaque.evaluation.similarity import hash_order
 from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
 from sotaque.manifest import Utterance
+from sotaque.metrics import bootstrap
+from sotaque.metrics.context import Context, Scores
+from sotaque.metrics.similarity import hash_order
 from sotaque.settings import Settings
 
 Item = TypeVar("Item")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sotaque import text
-from sotaque.evaluation import bootstrap
-from sotaque.evaluation.context import RATE_HZ, Context, Scores
 from sotaque.manifest import Utterance
+from sotaque.metrics import bootstrap
+from sotaque.metrics.context import RATE_HZ, Context, Scores
 from sotaque.progress import counter
 from sotaque.settings import Settings
 
