@@ -179,17 +179,18 @@ def test_curves_for_dvc(tree):
 def test_the_page_shows_why_a_checkpoint_was_chosen(tree):
     """The reason as select wrote it, and beside each other what every checkpoint reached."""
     candidates = [
-        {"step": step, "wer": wer, "similarity": 0.7, "duration_ratio": 1.0, "unstopped": 0.0, "score": score}
+        {"step": step, "wer": wer, "similarity": 0.7, "duration_ratio": 1.0, "failed": step, "score": score}
         for step, wer, score in ((0, 0.9, -0.2), (2, 0.25, 0.45), (4, 0.5, 0.2))
     ]
-    reason = "no checkpoint has it; step 2 has the best score: 0.450, where the last one, step 4, has 0.200"
-    chosen = {"step": 2, "reason": reason, "candidates": candidates}
+    reason, warning = "its score is the best", "step 2 failed in 2 clips"
+    chosen = {"step": 2, "reason": reason, "warnings": [warning], "candidates": candidates}
     files.write_json(Path("models/micro/selected.json"), chosen)
     text = Reader(run()[2]).words()
     assert reason in text
-    assert "0 base 0.900 0.70 1.00 0.00 -0.200" in text
-    assert "2 selected 0.250 0.70 1.00 0.00 0.450" in text
-    assert "4 0.500 0.70 1.00 0.00 0.200" in text
+    assert f"Warning: {warning}" in text
+    assert "0 base 0.900 0.70 1.00 0 -0.200" in text
+    assert "2 selected 0.250 0.70 1.00 2 0.450" in text
+    assert "4 0.500 0.70 1.00 4 0.200" in text
 
 
 def test_rejects_of_all_stages_are_counted(tree):

@@ -25,27 +25,28 @@ class Loss:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One checkpoint as `select` heard it; step 0 is the base.
+    """One checkpoint as `select` judged it; step 0 is the base.
 
-    duration_ratio: of what it said to the recordings. unstopped: share of clips that ran into the limit.
-    score: what decides where no checkpoint meets the targets.
+    duration_ratio: seconds of its speech to seconds of the recordings. failed: clips that failed.
+    score: what decides between checkpoints that are alike in failures and targets.
     """
 
     step: int
     wer: float | None = None
     similarity: float | None = None
     duration_ratio: float | None = None
-    unstopped: float | None = None
+    failed: int | None = None
     score: float | None = None
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The checkpoint that was taken, all that were heard, and why it was this one."""
+    """The checkpoint that was chosen (0: the base), all candidates, why, and what to beware of."""
 
     step: int
     candidates: tuple[Candidate, ...]
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def read_losses(lora: Path) -> list[Loss]:
@@ -63,7 +64,8 @@ def read_selection(selected: Path) -> Selection:
     try:
         value = files.read_json(selected)
         candidates = tuple(_known(Candidate, row) for row in value["candidates"])
-        return Selection(value["step"], candidates, value.get("reason", ""))
+        warnings = tuple(value.get("warnings", ()))
+        return Selection(value["step"], candidates, value.get("reason", ""), warnings)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{selected}: not the choice of a checkpoint: {error!r}; run sotaque select"

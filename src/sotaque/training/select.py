@@ -1,16 +1,25 @@
-"""Choose the checkpoint by listening: each one speaks the same few validation texts.
+"""Choose the checkpoint: each one speaks the same few validation texts, and so does the base (step 0).
 
-The rule: the earliest checkpoint that meets the targets of WER and similarity; when none does, the one
-with the best score = similarity - WER - share of clips that never stopped, the earlier of equals. The base
-(step 0) is measured too, for comparison, but not chosen.
+The rule, in this order:
+
+1. The best checkpoint is the one with the fewest failed clips; of these, one that meets the targets of WER
+   and similarity; of these, the one with the best score = similarity - WER; of equals, the earliest.
+2. The earliest checkpoint wins that has no more failed clips than the best, meets the targets if the best
+   does, and whose score is not significantly worse: the 95 % interval of the difference, paired by clip,
+   holds 0.
+3. The base wins only when no checkpoint is better than it in any target metric, WER or similarity.
+
+WER and similarity are point values over all clips: a clip without speech has a similarity of 0. What counts
+as a failed clip is in metrics/failures.py.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +33,7 @@ from sotaque.evaluation import curves
 from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.synthesize import SPEAK_FEWER, decoded, match_loudness, seed_of
 from sotaque.manifest import Utterance
-from sotaque.metrics import wer
+from sotaque.metrics import failures, intervals, wer
 from sotaque.metrics.similarity import SpeakerEncoder, Voices, hash_order
 from sotaque.progress import track
 from sotaque.settings import Settings, Targets
@@ -34,36 +43,92 @@ from sotaque.training import tracking
 
 log = logging.getLogger("sotaque")
 
-SCORE = "similarity - WER - share of clips that never stopped"
+SCORE = "similarity - WER"
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """One validation text as one checkpoint spoke it.
+
+    similarity: 0 for a clip without speech, None where the speaker has no recording to compare with.
+    failure: one of failures.KINDS, or None.
+    """
+
+    id: str
+    speaker: str
+    word_errors: int
+    words: int
+    similarity: float | None
+    failure: str | None
+    duration_s: float
+    recording_s: float
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One checkpoint as it was heard; step 0 is the base.
-
-    duration_ratio: all that was spoken over all recordings of the same texts. unstopped: share of clips
-    that ran into the limit. similarity: None when no clip has a voice in it.
-    """
+    """One checkpoint with its clips, in the same order for every checkpoint; step 0 is the base."""
 
     step: int
-    wer: float
-    similarity: float | None
-    duration_ratio: float
-    unstopped: float
-    val_nats: float | None
+    clips: tuple[ClipScores, ...]
+    val_nats: float | None = None
+
+    @property
+    def wer(self) -> float:
+        return sum(clip.word_errors for clip in self.clips) / max(1, sum(clip.words for clip in self.clips))
+
+    @property
+    def similarity(self) -> float | None:
+        known = [clip.similarity for clip in self.clips if clip.similarity is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
+    def failed(self) -> int:
+        return sum(clip.failure is not None for clip in self.clips)
+
+    @property
+    def duration_ratio(self) -> float:
+        """Seconds of speech to seconds of the recordings of the same texts."""
+        recorded_s = sum(clip.recording_s for clip in self.clips)
+        return sum(clip.duration_s for clip in self.clips) / max(1e-9, recorded_s)
 
     @property
     def score(self) -> float:
-        return (self.similarity or 0.0) - self.wer - self.unstopped
+        return (self.similarity or 0.0) - self.wer
+
+    @property
+    def clip_scores(self) -> np.ndarray:
+        """What each clip adds, scaled so that the mean is `score`."""
+        words = max(1, sum(clip.words for clip in self.clips))
+        known = max(1, sum(clip.similarity is not None for clip in self.clips))
+        return np.array([
+            len(self.clips) * ((clip.similarity or 0.0) / known - clip.word_errors / words)
+            for clip in self.clips
+        ])  # fmt: skip
 
     def meets(self, targets: Targets) -> bool:
-        return self.wer < targets.wer and self.similarity is not None and self.similarity > targets.similarity
+        return self.wer < targets.wer and (self.similarity or 0.0) > targets.similarity
+
+    def is_better_in_any_target(self, other: Candidate) -> bool:
+        return self.wer < other.wer or (self.similarity or 0.0) > (other.similarity or 0.0)
+
+    def as_row(self) -> dict[str, Any]:
+        """For selected.json: the figures, and the failed clips by kind."""
+        return {
+            "step": self.step,
+            "wer": self.wer,
+            "similarity": self.similarity,
+            "duration_ratio": self.duration_ratio,
+            "failed": self.failed,
+            "failures": failures.count(clip.failure for clip in self.clips),
+            "val_nats": self.val_nats,
+            "score": self.score,
+        }
 
 
 def run(
     settings: Settings, *, model: Path, splits: Path, base: Path, lora: Path, out: Path
 ) -> dict[str, float]:
-    """Write out.json: the step, why it was taken, and every candidate."""
+    """Write out.json: the step, why it was taken, warnings, and the figures of every candidate."""
     spec = model_spec.read(model.stem)
     backend = backends.load(spec.backend, base, device.prepare(settings.synthesize.threads))
     steps = adapters.steps(lora)
@@ -72,40 +137,97 @@ def run(
     texts = hash_order(manifest.read(splits / "val.jsonl"))[: settings.select.clips]
     if not texts:
         raise InputError(f"{splits / 'val.jsonl'} has no utterance to speak; raise split.val_share")
-    ear = Ear(settings, base, backend, texts, manifest.read(splits / "train.jsonl"))
+    evaluator = Evaluator(settings, base, backend, texts, manifest.read(splits / "train.jsonl"))
     losses = {row.step: row.val_nats for row in curves.read_losses(lora)}
     candidates = []
     with device.enough_memory("select", SPEAK_FEWER):
         for step in track([0, *steps], "select"):
             network = adapted(backend, lora / adapters.step_name(step) if step else None)
-            candidates.append(ear.hear(network, spec.generation, step, losses.get(step)))
-            _log(candidates[-1])
+            clips = evaluator.evaluate(network, spec.generation)
+            candidates.append(Candidate(step, tuple(clips), losses.get(step)))
+            tracking.log_metrics(_figures(candidates[-1]), step)
     chosen, reason = choose(candidates, settings.targets)
     asked = settings.select.clips
-    reason += f"; heard on {len(texts)} texts" + (f" of {asked} asked for" if len(texts) < asked else "")
+    reason += f"; {len(texts)} texts" + (f" of {asked} asked for" if len(texts) < asked else "")
+    warnings = warn(chosen, candidates)
     log.info("select: %s", reason)
+    for warning in warnings:
+        log.warning("select: %s", warning)
     files.write_json(Path(f"{out}.json"), {
         "step": chosen.step,
         "reason": reason,
+        "warnings": warnings,
         "score": SCORE,
         "texts": [utterance.id for utterance in texts],
-        "candidates": [asdict(candidate) | {"score": candidate.score} for candidate in candidates],
+        "candidates": [candidate.as_row() for candidate in candidates],
     })  # fmt: skip
     return {"step": chosen.step, **_figures(chosen)}
 
 
 def choose(candidates: Sequence[Candidate], targets: Targets) -> tuple[Candidate, str]:
-    """The checkpoint by the rule above, and why in a sentence; candidates rise by step."""
-    checkpoints = [candidate for candidate in candidates if candidate.step > 0]
-    wanted = f"WER below {targets.wer:g} and similarity above {targets.similarity:g}"
-    for candidate in checkpoints:
-        if candidate.meets(targets):
-            return candidate, f"step {candidate.step} is the earliest with {wanted}"
-    best = max(checkpoints, key=lambda candidate: (candidate.score, -candidate.step))
-    beside, last = "", checkpoints[-1]
-    if best is not last:
-        beside = f": {best.score:.3f}, where the last one, step {last.step}, has {last.score:.3f}"
-    return best, f"no checkpoint has {wanted}; step {best.step} has the best score ({SCORE}){beside}"
+    """The candidate by the rule above, and why in a sentence; candidates rise by step from the base."""
+    base, *checkpoints = candidates
+    if not any(checkpoint.is_better_in_any_target(base) for checkpoint in checkpoints):
+        return base, (
+            "the base is kept (step 0): no checkpoint has a lower WER "
+            f"than its {base.wer:.3f} or a higher similarity than its {base.similarity or 0.0:.3f}"
+        )
+    best = min(checkpoints, key=lambda c: (c.failed, not c.meets(targets), -c.score, c.step))
+    peers = [c for c in checkpoints if c.failed <= best.failed and c.meets(targets) >= best.meets(targets)]
+    chosen = next(c for c in peers if c is best or not _is_significantly_worse(c, best))
+    what = "meets" if best.meets(targets) else "no checkpoint so good in failed clips meets"
+    reason = (
+        f"{chosen.failed} of {len(chosen.clips)} clips failed at step {chosen.step}, and "
+        f"{'it ' if best.meets(targets) else ''}{what} the targets "
+        f"(WER below {targets.wer:g}, similarity above {targets.similarity:g}); "
+    )
+    if chosen is best:
+        return chosen, f"{reason}its score ({SCORE}) is the best, {chosen.score:.3f}"
+    return chosen, (
+        f"{reason}it is the earliest whose score ({SCORE}), {chosen.score:.3f}, is not significantly worse "
+        f"than the best, {best.score:.3f} at step {best.step}"
+    )
+
+
+def _is_significantly_worse(candidate: Candidate, best: Candidate) -> bool:
+    """Whether the 95 % interval of the difference of scores, paired by clip, lies below 0.
+
+    Where the clips are too few for an interval, every difference counts.
+    """
+    speakers = [clip.speaker for clip in candidate.clips]
+    difference = intervals.paired_mean_interval(candidate.clip_scores, best.clip_scores, speakers)
+    return candidate.score < best.score if difference.high is None else difference.high < 0
+
+
+def warn(chosen: Candidate, candidates: Sequence[Candidate]) -> list[str]:
+    """What a person should know of a choice that is worse than the base in some respect."""
+    base, last = candidates[0], candidates[-1]
+    warnings = []
+    if None not in (base.val_nats, last.val_nats) and last.val_nats > base.val_nats:
+        warnings.append(
+            f"validation loss ended at {last.val_nats:.3f} nats (step {last.step}), above the base's "
+            f"{base.val_nats:.3f}: training made the model worse; lower lr, or look at the corpus page"
+        )
+    if chosen.failed > base.failed:
+        warnings.append(
+            f"step {chosen.step} failed in {chosen.failed} of {len(chosen.clips)} clips, the base in "
+            f"{base.failed}; listen to the clips on the report page before you use it"
+        )
+    if chosen.wer > base.wer and _is_significantly_worse_in_wer(chosen, base):
+        warnings.append(
+            f"step {chosen.step} has a WER of {chosen.wer:.3f}, significantly above the base's {base.wer:.3f}"
+        )
+    return warnings
+
+
+def _is_significantly_worse_in_wer(candidate: Candidate, base: Candidate) -> bool:
+    difference = intervals.paired_error_rate_interval(
+        [clip.word_errors for clip in candidate.clips],
+        [clip.word_errors for clip in base.clips],
+        [clip.words for clip in base.clips],
+        [clip.speaker for clip in base.clips],
+    )
+    return difference.low is not None and difference.low > 0
 
 
 def adapted(backend: Backend, result: Path | None) -> torch.nn.Module:
@@ -116,7 +238,7 @@ def adapted(backend: Backend, result: Path | None) -> torch.nn.Module:
     return results.merged(results.load(backend, result, dtype))
 
 
-class Ear:
+class Evaluator:
     """What judges a checkpoint: the ASR, the speaker encoder and the voices of the training clips."""
 
     def __init__(
@@ -131,36 +253,44 @@ class Ear:
         self.references = References(backend, recordings)
         self.recognizer = Recognizer(base / "asr", backend.device)
         self.encoder = SpeakerEncoder()
-        heard = [u for u in recordings if u.speaker in {text.speaker for text in texts}]
-        self.voices = Voices(heard, settings.evaluate.reference_clips, self.encoder)
+        of_texts = [u for u in recordings if u.speaker in {text.speaker for text in texts}]
+        self.voices = Voices(of_texts, settings.evaluate.reference_clips, self.encoder)
 
-    def hear(
-        self, network: torch.nn.Module, generation: Generation, step: int, val_nats: float | None
-    ) -> Candidate:
+    def evaluate(self, network: torch.nn.Module, generation: Generation) -> list[ClipScores]:
+        rate_hz = self.backend.codec_rate_hz
         waves, stopped = speak(self.settings, self.backend, self.references, self.texts, network, generation)
-        spoken_s = sum(map(len, waves)) / self.backend.codec_rate_hz
-        return Candidate(
-            step=step,
-            wer=self._wer(waves),
-            similarity=self._similarity(waves),
-            duration_ratio=spoken_s / max(1e-9, sum(u.duration_s for u in self.texts)),
-            unstopped=1 - float(np.mean(stopped)),
-            val_nats=val_nats,
+        transcripts = transcribe(self.recognizer, self.texts, waves, rate_hz)
+        return [
+            self._score(*clip) for clip in zip(self.texts, waves, stopped, transcripts, strict=True)
+        ]  # fmt: skip
+
+    def _score(self, utterance: Utterance, samples: np.ndarray, stopped: bool, transcript: str) -> ClipScores:
+        rate_hz = self.backend.codec_rate_hz
+        errors = wer.utterance_errors(utterance.text, transcript, utterance.language)
+        clip = failures.Clip(
+            samples=samples,
+            rate_hz=rate_hz,
+            recording_s=utterance.duration_s,
+            stopped=stopped,
+            reference=errors.reference.split(),
+            transcript=errors.hypothesis.split(),
+        )
+        return ClipScores(
+            id=utterance.id,
+            speaker=utterance.speaker,
+            word_errors=errors.word_errors,
+            words=errors.words,
+            similarity=self._similarity(utterance.speaker, samples),
+            failure=failures.classify(clip),
+            duration_s=clip.duration_s,
+            recording_s=utterance.duration_s,
         )
 
-    def _wer(self, waves: Sequence[np.ndarray]) -> float:
-        heard = transcribe(self.recognizer, self.texts, waves, self.backend.codec_rate_hz)
-        rates = wer.error_rates([u.text for u in self.texts], heard, [u.language for u in self.texts])
-        return rates.wer if rates.wer is not None else 0.0
-
-    def _similarity(self, waves: Sequence[np.ndarray]) -> float | None:
-        found = []
-        for utterance, wave in zip(self.texts, waves, strict=True):
-            vector = self.encoder.embed(wave, self.backend.codec_rate_hz)
-            if vector is not None:
-                found.append(self.voices.similarity(vector, utterance.speaker))
-        known = [value for value in found if value is not None]
-        return float(np.mean(known)) if known else None
+    def _similarity(self, speaker: str, samples: np.ndarray) -> float | None:
+        if not self.voices.vectors.get(speaker):
+            return None
+        vector = self.encoder.embed(samples, self.backend.codec_rate_hz)
+        return 0.0 if vector is None else self.voices.similarity(vector, speaker)
 
 
 def speak(
@@ -190,21 +320,17 @@ def speak(
 def transcribe(
     recognizer: Recognizer, texts: Sequence[Utterance], waves: Sequence[np.ndarray], rate_hz: int
 ) -> list[str]:
-    """What is heard in each text's wave, in the text's own language."""
-    heard = [""] * len(waves)
+    """The transcript of each text's samples (T,), by the ASR in the text's own language."""
+    transcripts = [""] * len(waves)
     for language in sorted({u.language for u in texts}):
-        mine = [i for i, u in enumerate(texts) if u.language == language]
-        said = recognizer.transcribe([waves[i] for i in mine], rate_hz, language)
-        for i, text in zip(mine, said, strict=True):
-            heard[i] = text
-    return heard
+        places = [i for i, u in enumerate(texts) if u.language == language]
+        found = recognizer.transcribe([waves[i] for i in places], rate_hz, language)
+        for i, transcript in zip(places, found, strict=True):
+            transcripts[i] = transcript
+    return transcripts
 
 
 def _figures(candidate: Candidate) -> dict[str, float]:
-    names = ("wer", "similarity", "duration_ratio", "unstopped", "score")
+    names = ("wer", "similarity", "duration_ratio", "failed", "score")
     values = {name: getattr(candidate, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _log(candidate: Candidate) -> None:
-    tracking.log_metrics(_figures(candidate), candidate.step)
