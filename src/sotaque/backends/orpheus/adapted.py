@@ -1,10 +1,10 @@
-"""Linear layers with LoRA that read the same input, as one product forward and one back.
+"""Linear layers with LoRA that read the same input: the base's own product first, the adapters' added to it.
 
-With U = scale x A', the layer x W' + scale x A' B' is [x | U] [W | B]': an input that comes with spare
-columns for U needs no second product that is added to the first. Weights as in peft (tuners/lora/layer.py); W
-is frozen, A and B are rounded to the dtype of x.
+The base's product has the same operands, shapes and memory layout whether there are adapters or not, so it has
+the same bits. A fresh adapter has B = 0, so exactly zero is added. Both hold on every processor. One product
+[x | U] [W | B]' is no faster, and it sums in another order, which changes the last bits of the base's output. Weights as in peft (tuners/lora/layer.py); W is frozen, A and B are rounded to the dtype of x.
 
-N: positions; D: width of the input; O: of all outputs; R: ranks of all adapters together.
+N: positions; D: width of the input; O: of all outputs; R: ranks of all adapters together; U = x (scale A)'.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ class Adapter(NamedTuple):
 
 
 class Adapted:
-    """Layers side by side, each with an adapter or without one. `spare`: R."""
+    """Layers side by side, each with an adapter or without one."""
 
     def __init__(self, *layers: nn.Module):
         self._weights, self._adapters = zip(*map(_parts, layers), strict=True)
-        self.spare = sum(len(one.a) for one in self._adapters if one)
 
-    def __call__(self, x: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
-        """x (N, D + R), whose last R columns are overwritten -> the outputs (N, O), added to `onto`."""
-        worn = [one for one in self._adapters if one]
-        scales = [one.scale if one else None for one in self._adapters]
-        learnt = [one.a for one in worn], [one.b for one in worn]
-        return _Product.apply(x, onto, self._weights, scales, *learnt[0], *learnt[1])
+    def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+        """x (N, D) -> the outputs (N, O), added to `residual`."""
+        adapters = [adapter for adapter in self._adapters if adapter]
+        scales = [adapter.scale if adapter else None for adapter in self._adapters]
+        parameters = [adapter.a for adapter in adapters] + [adapter.b for adapter in adapters]
+        return _Product.apply(x, residual, self._weights, scales, *parameters)
 
 
 def _parts(layer: nn.Module) -> tuple[torch.Tensor, Adapter | None]:
@@ -48,56 +47,65 @@ def _parts(layer: nn.Module) -> tuple[torch.Tensor, Adapter | None]:
 
 
 class _Product(torch.autograd.Function):
-    """scales: of each weight's adapter, or None; learnt: all A, then all B."""
+    """scales: of each weight's adapter, or None; parameters: all A, then all B."""
 
     @staticmethod
-    def forward(ctx, x, onto, weights, scales, *learnt):
-        width, worn = weights[0].shape[1], [scale for scale in scales if scale is not None]
-        a, b = learnt[: len(worn)], iter(learnt[len(worn) :])
-        b = [None if scale is None else next(b) for scale in scales]
-        scaled_a = None
-        if worn:
-            scaled_a = torch.cat([one * scale for one, scale in zip(a, worn, strict=True)]).to(x.dtype)
-            torch.mm(x[:, :width], scaled_a.T, out=x[:, width:])
-        ctx.save_for_backward(x, scaled_a, *b)
-        ctx.weights, ctx.added, ctx.scales, ctx.worn = weights, onto is not None, scales, worn
-        joined = _joined(weights, b, x.shape[1])
-        return x @ joined.T if onto is None else torch.addmm(onto, x, joined.T)
+    def forward(ctx, x, residual, weights, scales, *parameters):
+        weight = _stack(weights)
+        y = x @ weight.T if residual is None else torch.addmm(residual, x, weight.T)
+        ctx.weights, ctx.scales = weights, scales
+        ctx.has_residual = residual is not None
+        if not parameters:
+            ctx.save_for_backward(x)
+            return y
+        count = len(parameters) // 2
+        a, b = parameters[:count], [one.to(x.dtype) for one in parameters[count:]]
+        used = [scale for scale in scales if scale is not None]
+        scaled_a = torch.cat([one * scale for one, scale in zip(a, used, strict=True)]).to(x.dtype)
+        u = x @ scaled_a.T
+        y.addmm_(u, _block_diagonal(weights, scales, b).T)
+        ctx.save_for_backward(x, u, scaled_a, *b)
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        x, scaled_a, *b = ctx.saved_tensors
-        width = ctx.weights[0].shape[1]
-        joined, by_learnt, wanted = _joined(ctx.weights, b, x.shape[1]), (), ctx.needs_input_grad[0]
-        by_x = grad @ (joined if wanted else joined[:, width:])
-        if ctx.worn:
-            by_u, u = by_x[:, by_x.shape[1] - len(scaled_a) :], x[:, width:]
-            ranks, outputs = [one.shape[1] for one in b if one is not None], list(map(len, ctx.weights))
-            by_a = (by_u.T @ x[:, :width]).split(ranks)
-            by_a = [one.mul_(scale) for one, scale in zip(by_a, ctx.worn, strict=True)]
-            slopes = zip(grad.split(outputs, dim=1), ctx.scales, strict=True)
-            slopes = [slope for slope, scale in slopes if scale is not None]
-            by_b = [slope.T @ one for slope, one in zip(slopes, u.split(ranks, dim=1), strict=True)]
-            by_learnt = *by_a, *by_b
-            if wanted:
-                by_x[:, :width].addmm_(by_u, scaled_a)
-        return by_x if wanted else None, grad if ctx.added else None, None, None, *by_learnt
+        x, *saved = ctx.saved_tensors
+        grad_x = grad @ _stack(ctx.weights) if ctx.needs_input_grad[0] else None
+        grad_parameters = ()
+        if saved:
+            u, scaled_a, *b = saved
+            grad_u = grad @ _block_diagonal(ctx.weights, ctx.scales, b)
+            if grad_x is not None:
+                grad_x.addmm_(grad_u, scaled_a)
+            ranks = [one.shape[1] for one in b]
+            used = [scale for scale in ctx.scales if scale is not None]
+            grad_a = (grad_u.T @ x).split(ranks)
+            grad_a = [one.mul_(scale) for one, scale in zip(grad_a, used, strict=True)]
+            outputs = zip(grad.split([len(weight) for weight in ctx.weights], dim=1), ctx.scales, strict=True)
+            adapted = [output for output, scale in outputs if scale is not None]
+            grad_b = [output.T @ one for output, one in zip(adapted, u.split(ranks, dim=1), strict=True)]
+            grad_parameters = *grad_a, *grad_b
+        return grad_x, grad if ctx.has_residual else None, None, None, *grad_parameters
 
 
-def _joined(weights: Sequence[torch.Tensor], b: Sequence[torch.Tensor | None], columns: int) -> torch.Tensor:
-    """[W | B] (O, columns) of all layers, one above the other, where each B has columns of its own."""
-    width = weights[0].shape[1]
-    if len(weights) == 1 and columns == width:
-        return weights[0]
-    joined = weights[0].new_empty(sum(map(len, weights)), columns)
-    joined[:, width:] = 0
-    row, column = 0, width
-    for weight, one in zip(weights, b, strict=True):
-        block = joined[row : row + len(weight)]
-        block[:, :width] = weight
-        if one is not None:
-            block[:, column : column + one.shape[1]] = one
-            column += one.shape[1]
+def _stack(weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """W (O, D) of all layers, one above the other."""
+    return weights[0] if len(weights) == 1 else torch.cat(weights)
+
+
+def _block_diagonal(
+    weights: Sequence[torch.Tensor], scales: Sequence[float | None], b: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """B (O, R) of all layers, one above the other, each with columns of its own."""
+    if len(weights) == 1:
+        return b[0]
+    blocks = b[0].new_zeros(sum(map(len, weights)), sum(one.shape[1] for one in b))
+    row, column, remaining = 0, 0, iter(b)
+    for weight, scale in zip(weights, scales, strict=True):
+        if scale is not None:
+            block = next(remaining)
+            blocks[row : row + len(weight), column : column + block.shape[1]] = block
+            column += block.shape[1]
         row += len(weight)
-    return joined
+    return blocks

@@ -20,7 +20,7 @@ from sotaque.backends.orpheus.kernels import array
 
 
 class Causal(torch.autograd.Function):
-    """qkv (N, H G + 2 H, E): queries, keys and values -> (N, H G E and `spare` columns).
+    """qkv (N, H G + 2 H, E): queries, keys and values -> (N, H G E).
 
     cos, sin (T or more, E / 2): turns of the positions. lengths: of the utterances, which lie one after
     another; what follows the last hears nothing. Scores and their softmax are computed in float32 or better,
@@ -28,10 +28,10 @@ class Causal(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, qkv, heads, cos, sin, scale, lengths, spare):
+    def forward(ctx, qkv, heads, cos, sin, scale, lengths):
         group, size = qkv.shape[1] // heads - 2, qkv.shape[2]
-        width, scratch = heads * group * size, _scratch(qkv, lengths, heads, group)
-        heard, kept = qkv.new_zeros(len(qkv), width + spare), []
+        scratch = _scratch(qkv, lengths, heads, group)
+        heard, kept = qkv.new_zeros(len(qkv), heads * group * size), []
         for one in _utterances(lengths):
             new = qkv[one]
             queries, keys = new.new_empty(heads, len(new) * group, size), new.new_empty(heads, len(new), size)
@@ -41,7 +41,7 @@ class Causal(torch.autograd.Function):
             shares = torch.empty_like(scores, dtype=qkv.dtype)
             kernels.shares(scores.numpy(), scale, group, array(shares))
             mixed = (shares @ values).view(heads, len(new), group * size)
-            _by_head(heard[one, :width], heads).copy_(mixed)
+            _by_head(heard[one], heads).copy_(mixed)
             kept += [queries, keys, values, shares]
         ctx.save_for_backward(cos, sin, *kept)
         ctx.scale, ctx.lengths, ctx.group = scale, lengths, group
@@ -52,16 +52,16 @@ class Causal(torch.autograd.Function):
     def backward(ctx, grad):
         cos, sin, *kept = ctx.saved_tensors
         heads, _, size = kept[0].shape
-        width, scratch = heads * ctx.group * size, _scratch(grad, ctx.lengths, heads, ctx.group)
+        scratch = _scratch(grad, ctx.lengths, heads, ctx.group)
         by_qkv = grad.new_zeros(len(grad), heads * (ctx.group + 2), size)
         kept = [kept[i::4] for i in range(4)]
         for one, queries, keys, values, shares in zip(_utterances(ctx.lengths), *kept, strict=True):
-            slope = _by_head(grad[one, :width], heads).reshape(queries.shape)
+            slope = _by_head(grad[one], heads).reshape(queries.shape)
             by_shares, by_scores = _exact_product(slope, values, scratch), torch.empty_like(shares)
             kernels.shares_slope(by_shares.numpy(), array(shares), ctx.scale, ctx.group, array(by_scores))
             by = by_scores @ keys, by_scores.transpose(1, 2) @ queries, shares.transpose(1, 2) @ slope
             kernels.turned_slope(*map(array, (*by, cos, sin, by_qkv[one])))
-        return by_qkv, *[None] * 6
+        return by_qkv, *[None] * 5
 
 
 def _utterances(lengths: Sequence[int]) -> Iterator[slice]:

@@ -2,7 +2,7 @@
 
 A step of training through transformers' modules goes mostly into the fused attention, which is slow there in
 its gradient, and into hundreds of small operations. Here the utterances of a batch lie one after another,
-layers that read the same input are one product with their adapters (adapted.py), attention is plain products
+layers that read the same input are one product, and their adapters another (adapted.py), attention is plain products
 (causal.py), and what is no product of matrices is one loop each (kernels.py). The weights are those of
 transformers' and peft's own modules (models/llama/modeling_llama.py), and so are the results, up to rounding.
 
@@ -111,27 +111,27 @@ def _layer(
     attention, mlp = layer.self_attn, layer.mlp
     to_qkv, to_out = Adapted(attention.q_proj, attention.k_proj, attention.v_proj), Adapted(attention.o_proj)
     to_gates, down = Adapted(mlp.gate_proj, mlp.up_proj), Adapted(mlp.down_proj)
-    x, normed = _norm(layer.input_layernorm, x, to_qkv.spare)
+    x, normed = _norm(layer.input_layernorm, x)
     qkv = to_qkv(normed).view(len(x), -1, attention.head_dim)
     heads = attention.config.num_key_value_heads
-    x = to_out(Causal.apply(qkv, heads, *turns, attention.scaling, full, to_out.spare), onto=x)
-    x, normed = _norm(layer.post_attention_layernorm, x, to_gates.spare)
-    return down(_Gate.apply(to_gates(normed), down.spare), onto=x)
+    x = to_out(Causal.apply(qkv, heads, *turns, attention.scaling, full), residual=x)
+    x, normed = _norm(layer.post_attention_layernorm, x)
+    return down(_Gate.apply(to_gates(normed)), residual=x)
 
 
-def _norm(norm: LlamaRMSNorm, x: torch.Tensor, spare: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return _Norm.apply(x, norm.weight, norm.variance_epsilon, spare)
+def _norm(norm: LlamaRMSNorm, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return _Norm.apply(x, norm.weight, norm.variance_epsilon)
 
 
 class _Norm(torch.autograd.Function):
-    """x (N, D) -> x, and its RMSNorm, computed in float32 or better, in (N, D and `spare` columns).
+    """x (N, D) -> x, and its RMSNorm (N, D), computed in float32 or better.
 
     With x passed through, the gradients of both its uses are added in the same loop.
     """
 
     @staticmethod
-    def forward(ctx, x, weight, eps, spare):
-        normed, wide = x.new_empty(len(x), x.shape[1] + spare), torch.promote_types(x.dtype, torch.float32)
+    def forward(ctx, x, weight, eps):
+        normed, wide = torch.empty_like(x), torch.promote_types(x.dtype, torch.float32)
         factors, weight = torch.empty(len(x), dtype=wide), weight.detach()
         kernels.normed(array(x.detach()), array(weight), eps, array(normed), factors.numpy())
         ctx.save_for_backward(x, weight, factors)
@@ -143,15 +143,15 @@ class _Norm(torch.autograd.Function):
         x, weight, factors = ctx.saved_tensors
         slope = torch.empty_like(x)
         kernels.normed_slope(*map(array, (beside, grad, x.detach(), weight, factors, slope)))
-        return slope, None, None, None
+        return slope, None, None
 
 
 class _Gate(torch.autograd.Function):
-    """SiLU of the left half of gates (N, 2 F) times the right half, in (N, F and `spare` columns)."""
+    """SiLU of the left half of gates (N, 2 F) times the right half, (N, F)."""
 
     @staticmethod
-    def forward(ctx, gates, spare):
-        made = gates.new_empty(len(gates), gates.shape[1] // 2 + spare)
+    def forward(ctx, gates):
+        made = gates.new_empty(len(gates), gates.shape[1] // 2)
         kernels.gate(array(gates.detach()), array(made))
         ctx.save_for_backward(gates)
         return made
@@ -162,4 +162,4 @@ class _Gate(torch.autograd.Function):
         [gates] = ctx.saved_tensors
         slope = torch.empty_like(gates)
         kernels.gate_slope(*map(array, (grad, gates.detach(), slope)))
-        return slope, None
+        return slope

@@ -95,7 +95,7 @@ def normed_slope(beside, slope, x, weight, factors, into):
 
 @_compiled
 def gate(gates, into):
-    """SiLU of the left half of gates (N, 2 F) times the right half, to the left of (N, F or more)."""
+    """SiLU of the left half of gates (N, 2 F) times the right half, to (N, F)."""
     width = gates.shape[1] // 2
     for row in range(len(gates)):
         for i in range(width):
