@@ -34,9 +34,21 @@ def test_a_wave_has_the_codes_that_it_has_alone(subject, backend):
     assert all(np.array_equal(one, backend.encode([w])[0]) for one, w in zip(together, waves, strict=True))
 
 
-def test_a_fresh_adapter_changes_nothing(subject, network):
-    before = subject.logits(network, *subject.examples())
-    assert torch.equal(subject.logits(subject.adapter(network), *subject.examples()), before)
+def test_a_fresh_adapter_changes_nothing(subject, backend, network):
+    """Bit for bit, on every processor: logits, speech and the merged weights."""
+    lively = subject.lasting(4, **subject.family.lively)
+    logits = subject.logits(network, *subject.examples())
+    speech = backend.generate(network, subject.prompts, lively, [1, 2, 3])
+    weights = {name: weight.clone() for name, weight in network.state_dict().items()}
+    adapted = subject.adapter(network)
+    assert torch.equal(subject.logits(adapted, *subject.examples()), logits)
+    for with_adapter, without in zip(
+        backend.generate(adapted, subject.prompts, lively, [1, 2, 3]), speech, strict=True
+    ):
+        assert np.array_equal(with_adapter.codes, without.codes)
+    merged = adapted.merge_and_unload().state_dict()
+    assert merged.keys() == weights.keys()
+    assert all(torch.equal(merged[name], weight) for name, weight in weights.items())
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -78,6 +78,19 @@ def test_each_step_is_the_whole_forward(maker):
         decoder.step(FOLLOWING[:, step])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.inference_mode()
+def test_a_fresh_adapter_changes_no_bit(dtype):
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=2, lora_dropout=0.5, target_modules=["q_proj", "up_proj", "o_proj", "down_proj"])
+    fresh = get_peft_model(network().to(dtype), config).eval().get_base_model()
+    plain, adapted_ = started(network().to(dtype)), started(fresh)
+    for step in range(4):
+        assert torch.equal(adapted_.hidden, plain.hidden)
+        assert torch.equal(adapted_.step(FOLLOWING[:, step]), plain.step(FOLLOWING[:, step]))
+
+
 @torch.inference_mode()
 def test_layer_by_layer_in_bfloat16_too(monkeypatch):
     monkeypatch.setattr(decoders, "_at_once", lambda *_: None)

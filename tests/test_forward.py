@@ -68,6 +68,34 @@ def test_float32_is_the_libraries_too(monkeypatch, backend):
     assert distance(gradients, right) < 1e-4
 
 
+FRESH = {
+    "all layers": {},
+    "rank-stabilised": {"use_rslora": True},
+    "some layers": {"target_modules": ["k_proj", "up_proj"]},
+    "ranks of their own": {"rank_pattern": {"q_proj": 2}},
+    "a high rank": {"r": 64},
+    "the second layer alone": {"layers_to_transform": [1]},
+    "dropout, which evaluation leaves out": {"lora_dropout": 0.5},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("values", FRESH.values(), ids=FRESH)
+@torch.inference_mode()
+def test_a_fresh_adapter_changes_no_bit(backend, values, dtype):
+    """Of hidden states, for utterances of many lengths, whose products have as many shapes."""
+    torch.manual_seed(0)
+    plain = backend.load_network(dtype=dtype)
+    config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": TARGETS} | values)
+    fresh = get_peft_model(backend.load_network(dtype=dtype), config).eval().get_base_model()
+    for lengths in ([1], [3, 9, 1], [17, 64], [100], [61, 62, 63], [250, 13]):
+        ids = torch.randint(0, tiny.SMALL.vocabulary, (sum(lengths),))
+        assert forward.fits(plain, lengths)
+        assert forward.fits(fresh, lengths)
+        expected = forward.hidden_states(plain, ids, lengths)
+        assert torch.equal(forward.hidden_states(fresh, ids, lengths), expected)
+
+
 @pytest.mark.parametrize(("each", "all_"), [(1, 1), (5, 7), (64, 1000)])
 def test_what_fills_up_changes_nothing(monkeypatch, backend, each, all_):
     network = adapted(backend)

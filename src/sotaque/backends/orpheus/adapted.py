@@ -38,12 +38,34 @@ class Adapted:
         return _Product.apply(x, residual, self._weights, scales, *parameters)
 
 
+def adapter_of(layer: nn.Module) -> Adapter | None:
+    """A layer's one active adapter, where that is scale B A and nothing more; None for any other layer."""
+    if not hasattr(layer, "lora_A"):  # peft is imported where it is in use already
+        return None
+    from peft.tuners.lora import Linear as LoraLinear
+
+    if type(layer) is not LoraLinear or layer.merged or layer.disable_adapters or layer.lora_variant:
+        return None
+    [name, *others] = layer.active_adapters
+    drops_inputs = layer.training and type(layer.lora_dropout[name]) is not nn.Identity
+    if others or drops_inputs or layer.lora_bias[name]:
+        return None
+    return Adapter(layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
+
+
+def without_fresh_adapter(layer: nn.Module) -> nn.Module:
+    """The base's own layer where an adapter has B = 0 and so adds nothing; else the layer itself.
+
+    Generation computes plain layers in other ways than adapted ones, with other last bits.
+    """
+    adapter = adapter_of(layer)
+    return layer if adapter is None or adapter.b.any() else layer.base_layer
+
+
 def _parts(layer: nn.Module) -> tuple[torch.Tensor, Adapter | None]:
     if type(layer) is nn.Linear:
         return layer.weight, None
-    [name] = layer.active_adapters
-    adapter = Adapter(layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
-    return layer.base_layer.weight, adapter
+    return layer.base_layer.weight, adapter_of(layer)
 
 
 class _Product(torch.autograd.Function):

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from peft.tuners.lora import Linear as LoraLinear
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -23,7 +22,7 @@ from transformers.activations import SiLUActivation
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from sotaque.backends.orpheus import kernels
-from sotaque.backends.orpheus.adapted import Adapted
+from sotaque.backends.orpheus.adapted import Adapted, adapter_of
 from sotaque.backends.orpheus.causal import Causal
 from sotaque.backends.orpheus.kernels import array
 
@@ -60,13 +59,7 @@ def _modules(llama: LlamaForCausalLM) -> Iterator[nn.Module]:
 
 def _plain(module: nn.Module, dtype: torch.dtype) -> bool:
     """Whether a module is what it seems: frozen, of this dtype, without bias, no adapter but scale B A."""
-    if type(module) is LoraLinear:
-        [name, *more] = module.active_adapters
-        odd = (
-            more or module.merged or module.disable_adapters or module.lora_variant or module.lora_bias[name]
-        )
-        if odd or (module.training and type(module.lora_dropout[name]) is not nn.Identity):
-            return False
+    if adapter_of(module):
         module = module.base_layer
     frozen = not (torch.is_grad_enabled() and module.weight.requires_grad)
     kinds = (nn.Linear, nn.Embedding, LlamaRMSNorm)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
 from sotaque.backends.families import OrpheusGeneration as Generation
+from sotaque.backends.orpheus.adapted import without_fresh_adapter
 from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.orpheus.layout import SLOTS, Layout
 from sotaque.backends.protocol import Spoken
@@ -74,7 +75,7 @@ def speak(
 def slot_logits(llama: LlamaForCausalLM, layout: Layout, hidden: torch.Tensor, slot: int) -> torch.Tensor:
     """hidden (B, D) -> float32 logits (B, codebook_size) of a slot's ids; in slot 0 speech end comes last."""
     start, end = layout.slot_ids(slot)
-    head, last = llama.lm_head, layout.speech_end
+    head, last = without_fresh_adapter(llama.lm_head), layout.speech_end
     if type(head) is not nn.Linear:  # adapted itself: its rows cannot be taken apart
         every = head(hidden)
         logits, ending = every[:, start:end], every[:, last, None]

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sotaque.backends.orpheus.adapted import without_fresh_adapter
+
 
 class Product:
     """x (B, D) -> the outputs of linear layers, side by side, each computed as its module does."""
@@ -41,6 +43,7 @@ def joined(*layers: nn.Module, order: torch.Tensor | None = None) -> Product:
 
     order (O,): which of the outputs, side by side, stands at each place, when it is not their own.
     """
+    layers = [without_fresh_adapter(layer) for layer in layers]
     if any(type(layer) is not nn.Linear for layer in layers):
         return Product(layers, order)
     weight = torch.cat([layer.weight for layer in layers]) if len(layers) > 1 else layers[0].weight
