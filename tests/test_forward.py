@@ -79,16 +79,23 @@ FRESH = {
 }
 
 
+@pytest.fixture(scope="module")
+def wide_backend(tmp_path_factory):
+    """Wide enough for sums whose order shows in the last bits."""
+    folder = tiny.base(tmp_path_factory.mktemp("wide"), tiny.SMALL, hidden=256)
+    return Backend(folder, torch.device("cpu"))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("values", FRESH.values(), ids=FRESH)
 @torch.inference_mode()
-def test_a_fresh_adapter_changes_no_bit(backend, values, dtype):
-    """Of hidden states, for utterances of many lengths, whose products have as many shapes."""
+def test_a_fresh_adapter_changes_no_bit(wide_backend, values, dtype):
+    """Of hidden states, for batches of many sizes, whose products a library may compute in different ways."""
     torch.manual_seed(0)
-    plain = backend.load_network(dtype=dtype)
+    plain = wide_backend.load_network(dtype=dtype)
     config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": TARGETS} | values)
-    fresh = get_peft_model(backend.load_network(dtype=dtype), config).eval().get_base_model()
-    for lengths in ([1], [3, 9, 1], [17, 64], [100], [61, 62, 63], [250, 13]):
+    fresh = get_peft_model(wide_backend.load_network(dtype=dtype), config).eval().get_base_model()
+    for lengths in ([1], [3, 9, 1], [17, 64], [61, 62, 63], [250, 13]):
         ids = torch.randint(0, tiny.SMALL.vocabulary, (sum(lengths),))
         assert forward.fits(plain, lengths)
         assert forward.fits(fresh, lengths)

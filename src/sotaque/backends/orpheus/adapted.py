@@ -1,8 +1,9 @@
-"""Linear layers with LoRA that read the same input: the base's own product first, the adapters' added to it.
+"""Linear layers with LoRA that read the same input: the base's own product, then the adapters' added to it.
 
-The base's product has the same operands, shapes and memory layout whether there are adapters or not, so it has
-the same bits. A fresh adapter has B = 0, so exactly zero is added. Both hold on every processor. One product
-[x | U] [W | B]' is no faster, and it sums in another order, which changes the last bits of the base's output. Weights as in peft (tuners/lora/layer.py); W is frozen, A and B are rounded to the dtype of x.
+The base's product has the same operands, shapes and memory layout with adapters and without, so it has the
+same bits. A fresh adapter has B = 0, so exactly zero is added. Both hold on every processor. One product
+[x | U] [W | B]' is no faster, and it sums in another order, which changes the last bits of the base's output.
+Weights as in peft (tuners/lora/layer.py); W is frozen, A and B are rounded to the dtype of x.
 
 N: positions; D: width of the input; O: of all outputs; R: ranks of all adapters together; U = x (scale A)'.
 """

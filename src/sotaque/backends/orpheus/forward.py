@@ -2,9 +2,10 @@
 
 A step of training through transformers' modules goes mostly into the fused attention, which is slow there in
 its gradient, and into hundreds of small operations. Here the utterances of a batch lie one after another,
-layers that read the same input are one product, and their adapters another (adapted.py), attention is plain products
-(causal.py), and what is no product of matrices is one loop each (kernels.py). The weights are those of
-transformers' and peft's own modules (models/llama/modeling_llama.py), and so are the results, up to rounding.
+layers that read the same input are one product, and their adapters another (adapted.py), attention is plain
+products (causal.py), and what is no product of matrices is one loop each (kernels.py). The weights are those
+of transformers' and peft's own modules (models/llama/modeling_llama.py), and so are the results, up to
+rounding.
 
 N: positions of all utterances and what fills them up; D, F: widths.
 """
