@@ -9,13 +9,12 @@ go to scratch/bench/trial-<name>.json alone.
 
 import importlib
 import os
-import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from bench import place
-from sotaque import files
+from sotaque import files, processor
 from sotaque.errors import SotaqueError
 
 NAMES = ("demo", "accents", "graph", "normalize", "tokenize", "scale", "train", "generate")
@@ -51,14 +50,9 @@ def main(names: list[str]) -> int:
 
 def hardware(name: str) -> str:
     """Processor, cores that this process may use, memory, and the card if this benchmark used one."""
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {'1 core' if cores == 1 else f'{cores} cores'}, {memory:.0f} GiB, {card(name)}"
+    return f"{processor.describe()}, {'1 core' if cores == 1 else f'{cores} cores'}, {memory:.0f} GiB, {card(name)}"
 
 
 def card(name: str) -> str:

@@ -1,12 +1,24 @@
 """What many tests stand on: a working folder like a fresh clone, with nothing made yet."""
 
 import functools
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# Results depend on the number of threads, and so it must not follow from the number of cores. Child processes
+# inherit the variable.
+THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Each test starts with THREADS threads, whatever the tests before it have set."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

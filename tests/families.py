@@ -164,8 +164,6 @@ class Subject:
 
 
 def subject(name: str, folder: Path) -> Subject:
-    """In one thread: for networks this small a second one only waits."""
-    torch.set_num_threads(1)
     (folder / "base").mkdir()
     return Subject(name, folder)
 

@@ -45,7 +45,6 @@ def context(test: list[Utterance], train: list[Utterance], system: str = "tuned"
     """A context over the working folder; every system's WAVs are in wav/<system>."""
     import torch
 
-    torch.set_num_threads(1)
     values = {
         "settings": settings.Settings(), "spec": None, "system": system, "base": BASE, "network": MERGED,
         "wav": Path("wav") / system, "utterances": test, "train": train, "device": torch.device("cpu"),

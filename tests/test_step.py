@@ -17,11 +17,8 @@ PLAIN = ["plain", "head size of its own", "stretched positions"]
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
+def one_thread(threads):
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def layer_by_layer(llama, monkeypatch):

@@ -87,7 +87,6 @@ def test_nothing_to_divide_by_has_no_rate():
 def asr(tmp_path_factory):
     import torch
 
-    torch.set_num_threads(1)
     folder = spoken.whisper(tmp_path_factory.mktemp("base") / "asr")
     return recognizer.Recognizer(folder, torch.device("cpu"))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from sotaque import backends, device
+from sotaque import backends, device, processor
 from sotaque.backends.references import References
 from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
 from sotaque.manifest import Utterance
@@ -81,15 +79,7 @@ def hardware(device: torch.device) -> str:
     """The processor or card that the figures were taken on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    for line in _cpuinfo():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return processor.describe()
 
 
 def summarize(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, float | None]:

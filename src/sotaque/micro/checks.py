@@ -4,17 +4,16 @@ Heard: the targets' voices (no training heard them) and the base's; said: reserv
 """
 
 import json
-import platform
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import jiwer
 import numpy as np
 import torch
 
+from sotaque import processor
 from sotaque.backends.families import OrpheusGeneration
 from sotaque.backends.orpheus import generate
 from sotaque.backends.orpheus.codec import Codec
@@ -205,17 +204,11 @@ def base_figures(checks: Checks) -> dict:
 
 def hardware() -> dict:
     return {
-        "cpu": next((line.split(":")[1].strip() for line in _cpu_lines()), platform.processor()),
+        "cpu": processor.describe(),
         "threads_per_process": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
     }
-
-
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [line for line in lines if line.startswith("model name")]
 
 
 FIGURES: dict[str, Callable[[Checks], dict]] = {
