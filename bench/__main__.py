@@ -52,7 +52,8 @@ def hardware(name: str) -> str:
     """Processor, cores that this process may use, memory, and the card if this benchmark used one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{processor.describe()}, {'1 core' if cores == 1 else f'{cores} cores'}, {memory:.0f} GiB, {card(name)}"
+    cores = "1 core" if cores == 1 else f"{cores} cores"
+    return f"{processor.describe()}, {cores}, {memory:.0f} GiB, {card(name)}"
 
 
 def card(name: str) -> str:

@@ -13,13 +13,11 @@ INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp1
 
 def describe() -> str:
     """As in "AMD EPYC, family 25, model 1 (avx2)": a name alone may stand for several generations."""
-    fields = _fields()
+    fields, sets = _fields(), " ".join(instruction_sets())
     name = fields.get("model name") or platform.processor() or platform.machine()
-    numbers = [
-        f"{key.removeprefix('cpu ')} {fields[key]}" for key in ("cpu family", "model") if key in fields
-    ]
-    sets = instruction_sets()
-    return ", ".join([name, *numbers]) + (f" ({' '.join(sets)})" if sets else "")
+    if "cpu family" in fields:
+        name += f", family {fields['cpu family']}, model {fields['model']}"
+    return f"{name} ({sets})" if sets else name
 
 
 def instruction_sets() -> tuple[str, ...]:

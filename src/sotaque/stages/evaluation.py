@@ -29,6 +29,7 @@ EVALUATE = Stage(
         "metrics",
         "text.py",
         "loudness.py",
+        "processor.py",
         *SPEECH,
     ),
     reads={
