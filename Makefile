@@ -52,6 +52,9 @@ demo: $(INSTALLED)  ## run the whole chain on the shipped micro models and print
 test: $(BACKENDS)  ## run the tests
 	@python -m pytest
 
+test-cpus: $(BACKENDS)  ## run the tests that compute as older processors do; FILES=... for some
+	@python tests/run_on_cpus.py $(FILES)
+
 compare-tiny: $(BACKENDS)  ## put four tiny random families side by side: scratch/compare-tiny/results/compare.html
 	@python tests/compare_tiny.py scratch/compare-tiny $(CORES)
 
@@ -94,4 +97,4 @@ lock: pyproject.toml  ## write requirements.lock anew from the ranges of pyproje
 clean:  ## remove everything that the pipeline made; raw corpora and the environment stay
 	@rm -rf data/raw/demo data/manifest data/wav data/measures data/quality data/splits data/tokens data/export models results logs scratch .stamps .locks
 
-.PHONY: help install backends demo test compare-tiny lint format bench micro ui pull lock clean
+.PHONY: help install backends demo test test-cpus compare-tiny lint format bench micro ui pull lock clean

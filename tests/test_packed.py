@@ -1,5 +1,6 @@
 """Products of packed weights against the same products in float64."""
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -54,3 +55,13 @@ def test_bfloat16_has_tiles_only_where_the_processor_multiplies_it(monkeypatch):
     for able in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
         assert serves(weight) == able
+
+
+@pytest.mark.parametrize("name", [None, "generic"])
+def test_bfloat16_needs_the_instruction_in_what_numba_compiles_for(monkeypatch, name):
+    """Without it LLVM aborts the process."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(numba.config, "CPU_NAME", name)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None if name is None else "")
+    assert serves(torch.empty(16, 2, dtype=torch.bfloat16)) == (name is None)
+    assert serves(torch.empty(16, 2))

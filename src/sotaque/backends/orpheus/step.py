@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numba
 import numpy as np
 import torch
 
@@ -62,12 +63,16 @@ class Step:
 
 
 def serves(weight: torch.Tensor) -> bool:
-    """Whether there are tiles for it, (outputs, K), and where it is."""
+    """Whether there are tiles for it, (outputs, K), and where it is.
+
+    In bfloat16 only where numba compiles for this processor: NUMBA_CPU_NAME may name an older one.
+    """
     whole = weight.shape[0] % LANES == 0 and weight.shape[1] % 2 == 0
     if weight.device.type != "cpu" or not whole:
         return False
     if weight.dtype is torch.bfloat16:
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        compiles_for_host = numba.config.CPU_NAME is None and numba.config.CPU_FEATURES is None
+        return compiles_for_host and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return weight.dtype is torch.float32
 
 
