@@ -89,9 +89,9 @@ def run(setting: Setting, files: Sequence[Path]) -> tuple[str, list[str]]:
         command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *map(str, files)]
         environment = os.environ | {"NUMBA_CACHE_DIR": f"{folder}/numba"} | setting.variables
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        if not report.exists():
+        if done.returncode not in (0, 1) or not report.exists():  # pytest's: all passed, some failed
             last = (done.stdout.splitlines() or [""])[-1]
-            return f"{start} | ended with status {done.returncode} |", [f"status {done.returncode}: {last}"]
+            return f"{start} ended with status {done.returncode} | |", [f"status {done.returncode}: {last}"]
         cases = list(ElementTree.parse(report).iter("testcase"))
     failed = [case for case in cases if has(case, "failure", "error")]
     skipped = [case for case in cases if has(case, "skipped")]

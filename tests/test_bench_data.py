@@ -1,6 +1,8 @@
 """The benchmarks of data: what they say of loudness, codes, memory and growth is so, seen on a few clips."""
 
 import dataclasses
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from bench import graph, normalize, place, scale, tokenize
 
 import tiny
 from conftest import ROOT
-from sotaque import audio, files, jobs, manifest, seal, settings, stamps
+from sotaque import audio, files, jobs, manifest, processor, seal, settings, stamps
 from sotaque.data import normalize as stage
 from sotaque.manifest import Utterance
 from sounds import save, voice
@@ -121,6 +123,21 @@ def test_a_table_goes_between_its_own_markers_alone(tmp_path, monkeypatch):
 def test_every_benchmark_has_its_place_in_the_readme(name):
     text = (ROOT / "README.md").read_text()
     assert 0 < text.find(f"<!-- bench {name} -->") < text.find(f"<!-- end {name} -->")
+
+
+@pytest.mark.parametrize("name", bench.NAMES)
+def test_every_table_names_the_hardware_of_its_figures(name):
+    table = (
+        (ROOT / "README.md").read_text().split(f"<!-- bench {name} -->")[1].split(f"<!-- end {name} -->")[0]
+    )
+    hardware = json.loads((ROOT / f"bench/results/{name}.json").read_text())["hardware"]
+    assert table.endswith(f"\n\nMeasured on {hardware}.\n")
+
+
+def test_the_hardware_names_processor_cores_and_memory():
+    hardware = bench.hardware("graph")
+    assert hardware.startswith(processor.describe())
+    assert re.search(r", (1 core|[2-9] cores|\d\d+ cores), \d+ GiB, no GPU used$", hardware)
 
 
 def test_the_settings_that_fap_is_given_are_ours():
