@@ -60,6 +60,8 @@ REPORT = Stage(
         "metrics",
         "rejects.py",
         "text.py",
+        "languages.py",
+        "normalizers",
         "audio.py",
         "containers.py",
         "manifest.py",
