@@ -33,7 +33,7 @@ def is_spoken(text: str) -> bool:
 def normalize_for_wer(text: str, language: str) -> str:
     """The words of a text, as they are counted and compared, single spaces between them.
 
-    A text of nothing but what a normaliser leaves out, as `Hmm.` in English, keeps its words. Raises InputError for a language that Whisper does
-    not know.
+    A text of nothing but what a normaliser leaves out, as `Hmm.` in English, keeps its words. Raises
+    InputError for a language that Whisper does not know.
     """
     return languages.get(language).normalizer.apply(text) or basic(text)

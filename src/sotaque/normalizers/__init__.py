@@ -19,7 +19,7 @@ from sotaque.normalizers.romance import PORTUGUESE_RULES, SPANISH_RULES, Romance
 
 @dataclass(frozen=True)
 class Normalizer:
-    """name, version: for the report; whoever changes results raises the version. library: what it rests on."""
+    """name, version: for the report; a change of results raises the version. library: what it rests on."""
 
     name: str
     version: int
@@ -30,9 +30,9 @@ class Normalizer:
     def describe(self) -> str:
         """`portuguese 1 (text2num 3.1.0)`."""
         label = f"{self.name} {self.version}"
-        return (
-            f"{label} ({self.library} {importlib.metadata.version(self.library)})" if self.library else label
-        )
+        if not self.library:
+            return label
+        return f"{label} ({self.library} {importlib.metadata.version(self.library)})"
 
 
 BASIC = Normalizer("basic", 1, "lower case, no punctuation; accents and combining marks stay", basic)

@@ -17,7 +17,10 @@ _NUMBER_WORDS = (
     f"{_DIGIT_WORDS}|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|"
     r"(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|\d+"
 )
-_PREFIXES = "anti|co|hyper|inter|intra|macro|mega|micro|mini|multi|non|pre|re|semi|sub|ultra"
+_PREFIXED = re.compile(
+    r"\b(anti|co|hyper|inter|intra|macro|mega|micro|mini|multi|non|pre|re|semi|sub|ultra|e(?= mail))"
+    r" (?=[^\W\d_])"
+)
 _REWRITES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -38,8 +41,6 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"(?<![\w'])'(?:cause)\b", "because"),
         (r"\bok\b", "okay"),
         (r"\balright\b", "all right"),
-        (r"\be-(?=mail)", "e"),
-        (rf"(?<![\w'])({_PREFIXES})[- ](?=[^\W\d_])", r"\1"),
     )
 ]  # fmt: skip
 
@@ -49,7 +50,8 @@ def english(text: str) -> str:
     prepared = unicodedata.normalize("NFKC", prepare(text))
     for pattern, replacement in _REWRITES:
         prepared = pattern.sub(replacement, prepared)
-    return " ".join(word for word in _whisper()(prepared).split() if any(map(str.isalnum, word)))
+    words = " ".join(word for word in _whisper()(prepared).split() if any(map(str.isalnum, word)))
+    return _PREFIXED.sub(r"\1", words)
 
 
 @cache

@@ -27,18 +27,18 @@ class Rules:
     """How a language writes and says numbers, and what it writes in more than one way.
 
     language: text2num's code for it.
-    one: how a lone 1 is said; feminine_one: before hours; kept: what text2num takes for a number, and is left
+    ones: how a lone 1 is said; feminine_one: before hours; kept: what text2num takes for a number, and is left
     as a word when it stands alone. ordinals: 1 to 10, which stay words.
-    point: the decimal comma as a word; scales: word -> power of ten; of: between millions and what they count.
+    point: the decimal comma as a word; scales: word -> power of ten; of: between millions and their noun.
     minutes: word after an hour -> digits; half: of the scale before it.
     thousands: marks between groups of three digits.
     per_cent: two words. units: sign -> singular, plural. currencies: the same, then that of the hundredth.
     abbreviations: word, with or without a full stop -> word. spellings: pattern -> replacement, after signs.
-    prefixes: joined to the word after a hyphen or space, which doubles a first letter that is in `doubled`.
+    prefixes: joined to the word after them, which doubles a first letter that is in `doubled`.
     """
 
     language: str
-    one: str
+    ones: Mapping[str, str]
     feminine_one: str
     kept: frozenset[str]
     ordinals: tuple[str, ...]
@@ -63,7 +63,7 @@ class Rules:
 
 PORTUGUESE_RULES = Rules(
     language="pt",
-    one="um",
+    ones={"1": "um"},
     feminine_one="uma",
     kept=frozenset({"um", "uma"}),
     ordinals=(
@@ -123,7 +123,7 @@ PORTUGUESE_RULES = Rules(
 
 SPANISH_RULES = Rules(
     language="es",
-    one="un",
+    ones={"1": "un", "uno": "un"},
     feminine_one="una",
     kept=frozenset({"un", "una", "uno", "tercer"}),  # text2num 3.1 takes tercer for 3
     ordinals=(
@@ -186,6 +186,7 @@ class Romance:
     def __init__(self, rules: Rules):
         self.rules = rules
         self._steps = list(_steps(rules))
+        self._prefixed = re.compile(rf"(?<!\S)({rules.prefixes}) (?=[^\W\d_])([{rules.doubled}]?)")
 
     def __call__(self, text: str) -> str:
         text = _GROUP_SPACE.sub("", prepare(text))
@@ -194,8 +195,12 @@ class Romance:
         text = unicodedata.normalize("NFKC", text).lower()
         for pattern, replacement in self._steps:
             text = pattern.sub(replacement, text)
-        words = self._with_digits(_WORD.findall(text))
+        text = self._prefixed.sub(self._join_prefix, " ".join(_WORD.findall(text)))
+        words = self._with_digits(text.split())
         return " ".join(self._as_said(list(self._multiplied(list(words)))))
+
+    def _join_prefix(self, match: re.Match[str]) -> str:
+        return match[1] + (match[2] * 2 if match[1][-1] in "aeiou" else match[2])
 
     def _with_digits(self, words: Sequence[str]) -> Iterator[str]:
         """Number words become digits, except for a lone one, small ordinals, and millions without a count."""
@@ -262,8 +267,8 @@ class Romance:
         rules = self.rules
         for index, word in enumerate(words):
             ordinal = _ORDINAL.fullmatch(word)
-            if word == "1":
-                yield rules.one
+            if word in rules.ones:
+                yield rules.ones[word]
             elif ordinal and 1 <= int(ordinal[1]) <= len(rules.ordinals):
                 stem = rules.ordinals[int(ordinal[1]) - 1][:-1]
                 yield stem + ordinal[2].replace("er", "")
@@ -310,36 +315,23 @@ def _steps(rules: Rules) -> Iterator[tuple[Any, str | Callable[[re.Match[str]], 
             return f" {said} {rules.hour if hour == 1 else rules.hour + 's'} "
         return " " + f" {rules.conjunction} ".join([said, *map(str, minutes)]) + " "
 
-    def prefixed(match: re.Match[str]) -> str:
-        return match[1] + (match[2] * 2 if match[1][-1] in "aeiou" else match[2])
-
     marks = re.escape(rules.thousands)
     yield re.compile(r"(?<=\d)\.(?=(?:er|[oa]s?)(?!\w))"), ""
     yield _ACRONYM, lambda m: m[0].replace(".", "")
     grouped = rf"(?<![\d.,])[1-9]\d{{0,2}}([{marks}])\d{{3}}(?:\1\d{{3}})*(?!\d|[.,]\d{{3}})"
     yield re.compile(grouped), lambda m: m[0].replace(m[1], "")
     yield re.compile(r"(?<![\d.,])(\d+)\.(\d+)(?![.,]?\d)"), r"\1,\2"
-    yield (
-        re.compile(
-            rf"(?<![\w$])({choice(rules.currencies)})\s*{_NUMBER}(?:\s+({choice(rules.scales)})(?!\w))?"
-        ),
-        (lambda m: price(m[2], m[3], m[1])),
-    )
-    yield (
-        re.compile(rf"{_NUMBER}(?:\s+({choice(rules.scales)}))?\s*({choice(rules.currencies)})(?!\w)"),
-        (lambda m: price(m[1], m[2], m[3])),
-    )
+    sign, scale = choice(rules.currencies), rf"(?:\s+({choice(rules.scales)})(?!\w))?"
+    yield re.compile(rf"(?<![\w$])({sign})\s*{_NUMBER}{scale}"), lambda m: price(m[2], m[3], m[1])
+    yield re.compile(rf"{_NUMBER}{scale}\s*({sign})(?!\w)"), lambda m: price(m[1], m[2], m[3])
     yield re.compile(rf"{_NUMBER}\s*({choice(rules.units)})(?!\w)"), measure
     yield re.compile(r"(?<![\w,:])(\d\d?)\s?h\s?(?:([0-5]\d)(?:\s?min)?)?(?!\w)"), time
     yield re.compile(r"(?<![\w,:])(\d\d?):([0-5]\d)(?::([0-5]\d))?(?:\s?h)?(?![\w:])"), time
     yield re.compile(r"\s*%"), f" {' '.join(rules.per_cent)} "
     yield re.compile(r"\s*&\s*"), f" {rules.conjunction} "
-    yield (
-        re.compile(rf"(?<!\w)({choice(rules.abbreviations)})(?:\.|(?!\w))"),
-        (lambda m: f" {rules.abbreviations[m[1]]} "),
-    )
+    short = rf"(?<!\w)({choice(rules.abbreviations)})(?:\.|(?!\w))"
+    yield re.compile(short), lambda m: f" {rules.abbreviations[m[1]]} "
     yield re.compile(r"(?<![\w.,)])[-−](?=\d)"), f" {rules.minus} "
-    yield re.compile(rf"(?<!\w)({rules.prefixes})[-‐‑ ](?=[^\W\d_])([{rules.doubled}]?)"), prefixed
     for pattern, replacement in rules.spellings.items():
         yield re.compile(pattern), replacement
 
