@@ -27,8 +27,8 @@ class Rules:
     """How a language writes and says numbers, and what it writes in more than one way.
 
     language: text2num's code for it.
-    ones: how a lone 1 is said; feminine_one: before hours; kept: what text2num takes for a number, and is left
-    as a word when it stands alone. ordinals: 1 to 10, which stay words.
+    ones: how a lone 1 is said; feminine_one: before hours; kept: what text2num takes for a number, and is
+    left as a word when it stands alone. ordinals: 1 to 10, which stay words.
     point: the decimal comma as a word; scales: word -> power of ten; of: between millions and their noun.
     minutes: word after an hour -> digits; half: of the scale before it.
     thousands: marks between groups of three digits.
