@@ -1,9 +1,10 @@
 """All normalised clips -> train, val and test, by hash: adding clips never moves old ones.
 
-A clip's place follows from the seed and its text (or speaker) alone. Texts that the normaliser for WER brings
-to one form (`21`, `vinte e um`) share a place, that of the spelling that sorts first. The place itself is drawn
-from the words as written, so that a new version of a normaliser moves no clips, and only another spelling of
+A clip's place follows from the seed and its text (or speaker) alone. Texts that the normaliser for WER
+brings to one form (`21`, `vinte e um`) share a place, that of the spelling that sorts first. The place is
+drawn from the words as written: a new version of a normaliser moves no clips, and only another spelling of
 its own sentence can move a clip.
+
 A clip that the corpus itself calls val or test stays that, and equal ones follow it; those that the corpus
 puts into another part are rejected as leaks. In a corpus so small that its shares leave a part empty, the
 key that stands nearest fills it, and the log says so.

@@ -31,9 +31,9 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"(?<=\d)٬(?=\d{3})|(?<=\d)[,.](?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<=\d)[٫.](?=\d)"), " فاصله "),
     (re.compile(r"[٪%]"), " بالميه "),
-    (re.compile(r"(?<!\w)(?:في ال(?:مئة|مائة)|بالمئة|بالمائة)(?!\w)"), " بالميه "),
-    (re.compile(r"(?<!\w)و (?=\w)"), "و"),
 ]
+_LOOSE_AND = re.compile(r"(?<!\S)و (?=\S)")
+_PER_CENT = re.compile(r"(?<!\S)(?:في ال|بال)(?:ميه|مايه)(?!\S)")
 
 
 def _plain(text: str) -> str:
@@ -51,8 +51,8 @@ def arabic(text: str) -> str:
     text = "".join(c for c in unicodedata.normalize("NFKC", prepare(text)) if unicodedata.category(c) != "Mn")
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    words = " ".join(split_words(_plain(text)))
-    return " ".join(_with_digits(re.sub(r"(?<!\S)و (?=\S)", "و", words).split()))
+    words = _LOOSE_AND.sub(_AND, " ".join(split_words(_plain(text))))
+    return " ".join(_with_digits(_PER_CENT.sub("بالميه", words).split()))
 
 
 def _with_digits(words: Sequence[str]) -> Iterator[str]:

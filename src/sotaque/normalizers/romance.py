@@ -321,6 +321,7 @@ def _steps(rules: Rules) -> Iterator[tuple[Any, str | Callable[[re.Match[str]], 
     grouped = rf"(?<![\d.,])[1-9]\d{{0,2}}([{marks}])\d{{3}}(?:\1\d{{3}})*(?!\d|[.,]\d{{3}})"
     yield re.compile(grouped), lambda m: m[0].replace(m[1], "")
     yield re.compile(r"(?<![\d.,])(\d+)\.(\d+)(?![.,]?\d)"), r"\1,\2"
+    yield re.compile(r"(?<![\w.,)])[-−](?=\d)"), f" {rules.minus} "
     sign, scale = choice(rules.currencies), rf"(?:\s+({choice(rules.scales)})(?!\w))?"
     yield re.compile(rf"(?<![\w$])({sign})\s*{_NUMBER}{scale}"), lambda m: price(m[2], m[3], m[1])
     yield re.compile(rf"{_NUMBER}{scale}\s*({sign})(?!\w)"), lambda m: price(m[1], m[2], m[3])
@@ -331,7 +332,6 @@ def _steps(rules: Rules) -> Iterator[tuple[Any, str | Callable[[re.Match[str]], 
     yield re.compile(r"\s*&\s*"), f" {rules.conjunction} "
     short = rf"(?<!\w)({choice(rules.abbreviations)})(?:\.|(?!\w))"
     yield re.compile(short), lambda m: f" {rules.abbreviations[m[1]]} "
-    yield re.compile(r"(?<![\w.,)])[-−](?=\d)"), f" {rules.minus} "
     for pattern, replacement in rules.spellings.items():
         yield re.compile(pattern), replacement
 
