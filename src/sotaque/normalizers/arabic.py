@@ -20,10 +20,10 @@ _NUMBERS = {
     5: "خمسة خمس", 6: "ستة ست", 7: "سبعة سبع", 8: "ثمانية ثماني ثمان", 9: "تسعة تسع", 10: "عشرة عشر",
     20: "عشرون عشرين", 30: "ثلاثون ثلاثين", 40: "أربعون أربعين", 50: "خمسون خمسين", 60: "ستون ستين",
     70: "سبعون سبعين", 80: "ثمانون ثمانين", 90: "تسعون تسعين",
-    100: "مئة مائة", 200: "مئتان مئتين مائتان مائتين",
+    100: "مئة مائة", 200: "مئتان مئتين مئتا مائتان مائتين مائتا",
     300: "ثلاثمئة ثلاثمائة", 400: "أربعمئة أربعمائة", 500: "خمسمئة خمسمائة", 600: "ستمئة ستمائة",
     700: "سبعمئة سبعمائة", 800: "ثمانمئة ثمانمائة ثمانيمئة ثمانيمائة", 900: "تسعمئة تسعمائة",
-    1000: "ألف آلاف", 2000: "ألفان ألفين",
+    1000: "ألف ألفا آلاف", 2000: "ألفان ألفين",
 }  # fmt: skip
 _ONES_BEFORE_TEN = {1: "أحد إحدى", 2: "اثنا اثني اثنتا اثنتي"}  # of 11 and 12; alone the first means anyone
 _TENS = range(20, 100, 10)
@@ -43,7 +43,8 @@ def _plain(text: str) -> str:
 
 _VALUES = {_plain(word): value for value, words in _NUMBERS.items() for word in words.split()}
 _BEFORE_TEN = {_plain(word): value for value, words in _ONES_BEFORE_TEN.items() for word in words.split()}
-_ONE = _plain("واحد")
+_ONES = {"1": "واحد", "و1": "وواحد"}
+_LONGEST = 12  # words of a number below a million
 
 
 def arabic(text: str) -> str:
@@ -59,10 +60,14 @@ def _with_digits(words: Sequence[str]) -> Iterator[str]:
     """Cardinal numbers up to 999,999 become digits: `خمسه وعشرون` -> `25`. A lone 1 is a word."""
     position = 0
     while position < len(words):
-        value, end = _read_number(words, position)
+        prefix, (value, end) = "", _read_number(words, position)
+        if end == position and words[position].startswith(_AND):
+            prefix, rest = _AND, [words[position][1:], *words[position + 1 : position + _LONGEST]]
+            value, length = _read_number(rest, 0)
+            end = position + length
         if end == position or (value == 1 and end == position + 1):
-            value, end = words[position], position + 1
-        yield _ONE if value == "1" else str(value)
+            prefix, value, end = "", words[position], position + 1
+        yield prefix + _ONES.get(str(value), str(value))
         position = end
 
 

@@ -13,12 +13,13 @@ import regex
 
 from sotaque.normalizers.basic import prepare
 
-_WORD = regex.compile(r"\d+,\d+|[\p{L}\p{N}][\p{L}\p{N}\p{Mn}\p{Mc}]*")
+_WORD = regex.compile(r"(?<![\d,])\d+,\d+(?!,?\d)|[\p{L}\p{N}][\p{L}\p{N}\p{Mn}\p{Mc}]*")
 _ACRONYM = regex.compile(r"(?<!\p{L})(?:\p{L}\.){2,}(?!\p{L})")
 _NUMBER = r"(\d+(?:,\d+)?)"
 _DIGITS = re.compile(r"\d+(?:,\d+)?")
 _ORDINAL = re.compile(r"(\d+)(os|as|o|a|er)")
 _GROUP_SPACE = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
+_ROOM = re.compile(r"(?<=\d)(?=[A-Z](?!\w))")  # 3A is no 3.ª
 _MILLION = 6
 
 
@@ -83,8 +84,8 @@ PORTUGUESE_RULES = Rules(
     per_cent=("por", "cento"),
     number_sign="número",
     units={
-        "km/h": ("quilómetro por hora", "quilómetros por hora"),
-        "km": ("quilómetro", "quilómetros"),
+        "km/h": ("quilômetro por hora", "quilômetros por hora"),
+        "km": ("quilômetro", "quilômetros"),
         "cm": ("centímetro", "centímetros"),
         "kg": ("quilo", "quilos"),
         "°c": ("grau celsius", "graus celsius"),
@@ -109,8 +110,8 @@ PORTUGUESE_RULES = Rules(
         r"ói(?=[aoc])": "oi",
         "ôo": "oo",
         "êem": "eem",
-        r"ê(?=[mn][aeiouáéíóú])": "é",  # Brazil and Portugal: prêmio and prémio, econômico and económico
-        r"ô(?=[mn][aeiouáéíóú])": "ó",
+        r"é(?=[mn][aeiouáéíóú])": "ê",  # Brazil and Portugal: prêmio and prémio, econômico and económico
+        r"ó(?=[mn][aeiouáéíóú])": "ô",
         r"(?<!\w)3a[ -](?=feira)": "terça ",
         r"(?<!\w)cincoenta(?!\w)": "cinquenta",
     },
@@ -189,7 +190,7 @@ class Romance:
         self._prefixed = re.compile(rf"(?<!\S)({rules.prefixes}) (?=[^\W\d_])([{rules.doubled}]?)")
 
     def __call__(self, text: str) -> str:
-        text = _GROUP_SPACE.sub("", prepare(text))
+        text = _GROUP_SPACE.sub("", prepare(_ROOM.sub(" ", text)))
         text = re.sub(r"(?<!\w)n\.?[º°]s?\s*(?=\d)", f" {self.rules.number_sign} ", text)
         text = re.sub(r"(?<=\w)\.?([ºª])", lambda m: "o" if m[1] == "º" else "a", text)
         text = unicodedata.normalize("NFKC", text).lower()
@@ -208,7 +209,8 @@ class Romance:
         for start, end, digits in _find_numbers(words, self.rules):
             yield from words[position:start]
             digits = unicodedata.normalize("NFKC", digits).replace(".", "")
-            yield words[start] if end - start == 1 and self._stays(words[start], digits) else digits
+            is_left = end - start == 1 and self._stays(words[start], digits)
+            yield from words[start:end] if is_left or "/" in digits else [digits]
             position = end
         yield from words[position:]
 
