@@ -36,7 +36,7 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"\bno\.\s*(?=\d)|#\s?(?=\d)", "number "),
         (r"\bvs\b\.?", "versus"),
         (r"\.+(?!\d)", " "),
-        (r"\bninth(s?)\b", r"nineth\1"),  # as upstream's table spells it
+        (r"\bninth\b", "nineth"),  # as upstream's table spells it
         (r"&", " and "),
         (r"\bcannot\b", "can not"),
         (r"(?<![\w'])'(?:em)\b", "them"),

@@ -28,6 +28,8 @@ EVALUATE = Stage(
         "evaluation/synthesize.py",
         "metrics",
         "text.py",
+        "languages.py",
+        "normalizers",
         "loudness.py",
         *SPEECH,
     ),
