@@ -236,7 +236,7 @@ def test_a_language_has_several_names(name):
 def test_utterances_of_kaldi_keep_their_own_languages(sounds):
     clips = corpora.clips(sounds, "wav")
     corpora.kaldi(CORPUS, clips)
-    names = ["pt-BR", "eng", "deu"]
+    names = ["pt-BR", "eng", "tlh"]
     (CORPUS / "utt2lang").write_text("".join(f"{c.id} {n}\n" for c, n in zip(clips, names, strict=False)))
     kept, rejects = run()
     assert [u.language for u in kept] == ["pt", "en", *["es"] * 5]

@@ -82,7 +82,7 @@ def test_what_is_left_out_has_its_default(params):
         ("train:\n  mask_prompt: 1", r"train\.mask_prompt is 1, expected true or false"),
         ("model: 3", r"model is 3, expected a word"),
         ("model: no-such", r"model is 'no-such', allowed: .*micro, .*orpheus-3b"),
-        ("ingest:\n  language: fr", r"ingest\.language is 'fr', allowed: pt, es, en, ar"),
+        ("ingest:\n  language: tlh", r"ingest\.language is 'tlh', allowed: pt, es, en, ar"),
         ("ingest:\n  layout: kaldi2", r"ingest\.layout is 'kaldi2', allowed: auto, chatterbox, ljspeech"),
         ("corpus:\n  accent: true", r"corpus\.accent is True, allowed: pt-br, es-mx, en-gb"),
         ("lora: 32", r"lora is 32, expected a mapping"),
@@ -129,7 +129,7 @@ def test_a_missing_and_an_unreadable_file_are_named(workplace):
         settings.read(Path("params.yaml"))
 
 
-@pytest.mark.parametrize("content", ["lrr: 1", "lr: 2", "model: no-such", "ingest:\n  language: fr"])
+@pytest.mark.parametrize("content", ["lrr: 1", "lr: 2", "model: no-such", "ingest:\n  language: tlh"])
 def test_the_command_exits_2_with_one_message_and_touches_nothing(workplace, capsys, content):
     Path("params.yaml").write_text(content, encoding="utf-8")
     before = sorted(workplace.rglob("*"))

@@ -12,6 +12,7 @@ from sotaque.manifest import Reject, Utterance
 from sotaque.settings import Settings, Split
 
 WANTED = Split(val_share=0.2, test_share=0.2)
+DIGITS = ["uma", "duas", "três", "quatro", "cinco", "seis", "sete", "oito", "nove"]
 
 
 def clip(number: int, text: str = "", speaker: str = "ana", part: str = "") -> Utterance:
@@ -59,6 +60,37 @@ def test_texts_that_sound_alike_stay_together_whoever_speaks():
     alike = [clip(1000 + n, f"FRASE número {n}!", speaker="bia") for n in range(100)]
     parts = part_of(split.divide(base + alike, WANTED, 1))
     assert all(parts[f"c{n:04d}"] == parts[f"c{1000 + n:04d}"] for n in range(100))
+
+
+def test_a_number_in_digits_and_in_words_stays_together():
+    words = [clip(n, f"Ela comprou vinte e {digit} casas em {n}") for n, digit in enumerate(DIGITS * 12)]
+    digits = [
+        clip(1000 + n, f"ela comprou {20 + 1 + n % 9} casas em {n}.", speaker="bia")
+        for n in range(len(words))
+    ]
+    parts = part_of(split.divide(words + digits, WANTED, 1))
+    assert all(parts[f"c{n:04d}"] == parts[f"c{1000 + n:04d}"] for n in range(len(words)))
+    assert len({parts[f"c{n:04d}"] for n in range(len(words))}) == 3
+
+
+def test_a_leak_in_another_spelling_is_found():
+    members = [
+        *clips(9),
+        clip(20, "São 21 casas", part="test"),
+        clip(21, "São vinte e uma casas", part="train"),
+    ]
+    kept, leaks = split.without_leaks(members, "text")
+    assert [leak.id for leak in leaks] == ["c0021"]
+    assert len(kept) == 10
+
+
+def test_a_place_is_drawn_from_the_words_as_written():
+    """So a normaliser that brings more texts to one form leaves all others where they are."""
+    members = [clip(n, f"Capítulo vinte e um, página {n}") for n in range(300)]
+    parts = part_of(split.divide(members, WANTED, 1))
+    for utterance in members:
+        where = split.place(f"capítulo vinte e um página {utterance.id.lstrip('c').lstrip('0') or '0'}", 1)
+        assert parts[utterance.id] == split.drawn_part(where, split.shares(WANTED))
 
 
 def test_by_speaker_no_speaker_is_in_two_parts():

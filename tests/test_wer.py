@@ -1,10 +1,12 @@
 """Error rates that can be counted by hand, their intervals, and the ASR behind them."""
 
 import itertools
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 
+import spelling_pairs
 import spoken
 from sotaque import audio
 from sotaque.errors import InputError, ModelError
@@ -16,12 +18,12 @@ from sotaque.settings import Settings
 @pytest.mark.parametrize(
     ("reference", "hypothesis", "substitutions", "deletions", "insertions", "words", "cer"),
     [
-        ("um dois três", "um dois três", 0, 0, 0, 3, 0 / 12),
-        ("um dois três", "um dez três", 1, 0, 0, 3, 3 / 12),  # dois -> dez: two substituted, one deleted
-        ("um dois três", "um três", 0, 1, 0, 3, 5 / 12),
-        ("um dois três", "um dois dois três", 0, 0, 1, 3, 5 / 12),
-        ("um dois três", "", 0, 3, 0, 3, 12 / 12),
-        ("Um, dois... TRÊS!", "um dois três", 0, 0, 0, 3, 0 / 12),  # what the normaliser removes is no error
+        ("sol gato três", "sol gato três", 0, 0, 0, 3, 0 / 10),
+        ("sol gato três", "sol gado três", 1, 0, 0, 3, 1 / 10),  # the last word is 3
+        ("sol gato três", "sol três", 0, 1, 0, 3, 5 / 10),
+        ("sol gato três", "sol gato gato três", 0, 0, 1, 3, 5 / 10),
+        ("sol gato três", "", 0, 3, 0, 3, 10 / 10),
+        ("Sol, gato... TRÊS!", "sol gato 3", 0, 0, 0, 3, 0 / 10),  # what the normaliser removes is no error
         ("não", "nao", 1, 0, 0, 1, 1 / 3),  # accents are letters
     ],
 )
@@ -40,8 +42,27 @@ def test_arabic_passes_its_own_normaliser():
         wer.utterance_errors("a", "a", "xx")
 
 
+def test_an_aside_in_brackets_costs_nothing_read_and_its_words_left_out():
+    for opening, closing in ("()", "[]", "<>"):
+        aside = f"Ele chegou {opening}muito tarde{closing} ontem."
+        read = wer.utterance_errors(aside, "Ele chegou muito tarde ontem.", "pt")
+        left_out = wer.utterance_errors(aside, "Ele chegou ontem.", "pt")
+        assert (read.word_errors, read.words) == (0, 5)
+        assert (left_out.deletions, left_out.word_errors, left_out.words) == (2, 2, 5)
+    assert wer.utterance_errors("(aside)", "aside", "en").word_errors == 0
+    assert wer.utterance_errors("(aside)", "", "en").word_errors == 1
+
+
+@pytest.mark.parametrize(("language", "alike", "one", "other"), spelling_pairs.read())
+def test_what_is_read_alike_costs_nothing_and_what_is_not_costs_something(language, alike, one, other):
+    """Either may be the reference."""
+    for reference, hypothesis in ((one, other), (other, one)):
+        errors = wer.utterance_errors(reference, hypothesis, language)
+        assert (errors.word_errors == 0) == alike, (errors.reference, errors.hypothesis)
+
+
 def test_corpus_rate_is_the_ratio_of_sums_and_not_the_mean_of_rates():
-    rates = wer.error_rates(["um", "a b c d e f g h i"], ["dois", "a b c d e f g h i"], ["pt", "pt"])
+    rates = wer.error_rates(["oi", "a b c d e f g h i"], ["sol", "a b c d e f g h i"], ["pt", "pt"])
     assert rates.wer == pytest.approx(1 / 10)
     assert wer.error_rates([], [], []).wer is None
 
@@ -168,7 +189,7 @@ def test_a_missing_and_a_silent_clip_count_as_wholly_wrong(workplace):
     assert [row["wer"] for row in scores.rows] == [1.0] * 4
     summary = wer.summarize(scores.rows, Settings())
     assert summary == {"wer": 1.0, "wer_low": 1.0, "wer_high": 1.0, "cer": 1.0}
-    assert scores.method["normalizer"] == {"pt": "basic"}
+    assert scores.method["normalizer"] == {"pt": f"portuguese 1 (text2num {version('text2num')})"}
 
 
 def test_a_damaged_clip_stops_by_name(workplace):

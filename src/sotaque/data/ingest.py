@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sotaque import audio, files, manifest, sandbox, text
+from sotaque import audio, files, languages, manifest, sandbox, text
 from sotaque.audio import Header
 from sotaque.data import ids, layouts, transcripts
 from sotaque.data.layouts import table
@@ -31,10 +30,6 @@ HEADER_LIMITS = sandbox.Limits(max_s=10.0, max_mb=256)
 PARTS = {
     "": "", "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "dev": "val", "test": "test", "eval": "test",
-}  # fmt: skip
-OTHER_NAMES = {  # ISO 639-3, and English names, which utt2lang and Hugging Face's cards have
-    "por": "pt", "portuguese": "pt", "spa": "es", "spanish": "es", "eng": "en", "english": "en",
-    "ara": "ar", "arb": "ar", "arabic": "ar",
 }  # fmt: skip
 R = TypeVar("R", bound=Reject)
 log = logging.getLogger("sotaque")
@@ -160,13 +155,12 @@ def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
 
 
 def language_of(name: str, where: str) -> str:
-    """`pt-BR`, `por` and `Portuguese` -> `pt`; raises ClipError for one that has no text normaliser."""
-    language = re.split("[-_ ]", name.strip().lower())[0]
-    language = OTHER_NAMES.get(language, language)
-    if language not in text.NORMALIZERS:
-        allowed = ", ".join(text.NORMALIZERS)
-        raise ClipError("unknown-language", f"{where}: the language is {name!r}, allowed: {allowed}")
-    return language
+    """`pt-BR`, `por` and `Portuguese` -> `pt`; raises ClipError for one that Whisper does not know."""
+    language = languages.find(name)
+    if language is None:
+        expected = "expected one that Whisper knows, such as pt, pt-BR, por or Portuguese"
+        raise ClipError("unknown-language", f"{where}: the language is {name!r}, {expected}")
+    return language.code
 
 
 def locate(corpus: Path, name: str) -> Path:

@@ -21,6 +21,7 @@ from sotaque.data.measures.characters import Alphabet
 from sotaque.data.measures.row import Measures
 from sotaque.errors import ClipError
 from sotaque.manifest import Utterance
+from sotaque.normalizers import basic
 from sotaque.progress import track
 from sotaque.settings import Settings
 
@@ -50,6 +51,7 @@ def measured(utterance: Utterance, source: Utterance, alphabet: Alphabet | None)
     samples, rate_hz = audio.read(Path(utterance.audio))
     speech = vad.speech_probability(samples, rate_hz)
     words = text.normalize_for_wer(utterance.text, utterance.language)
+    letters = basic(utterance.text)  # numbers as they are written: digits say little of how long they take
     return Measures(
         id=utterance.id,
         speaker=utterance.speaker,
@@ -60,7 +62,7 @@ def measured(utterance: Utterance, source: Utterance, alphabet: Alphabet | None)
         bandwidth_hz=round(signal.bandwidth_hz(samples, rate_hz), 1),
         snr_db=round(signal.snr_db(samples, rate_hz, speech), 2),
         silence_share=round(signal.silence_share(speech), 4),
-        characters_per_s=round(len(words) * rate_hz / len(samples), 3),
+        characters_per_s=round(len(letters) * rate_hz / len(samples), 3),
         samples_sha256=hashlib.sha256(np.rint(samples * 2**15).astype("<i2").tobytes()).hexdigest(),
         sentence_sha256=hashlib.sha256(f"{utterance.speaker}\n{words}".encode()).hexdigest(),
         foreign_characters=len(transcripts.foreign(utterance.text, utterance.language)),

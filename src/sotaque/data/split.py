@@ -1,6 +1,10 @@
 """All normalised clips -> train, val and test, by hash: adding clips never moves old ones.
 
-A clip's place follows from the seed and its text (or speaker) alone, so equal texts stay together.
+A clip's place follows from the seed and its text (or speaker) alone. Texts that the normaliser for WER
+brings to one form (`21`, `vinte e um`) share a place, that of the spelling that sorts first. The place is
+drawn from the words as written: a new version of a normaliser moves no clips, and only another spelling of
+its own sentence can move a clip.
+
 A clip that the corpus itself calls val or test stays that, and equal ones follow it; those that the corpus
 puts into another part are rejected as leaks. In a corpus so small that its shares leave a part empty, the
 key that stands nearest fills it, and the log says so.
@@ -17,6 +21,7 @@ from pathlib import Path
 from sotaque import manifest
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance
+from sotaque.normalizers import basic
 from sotaque.rejects import counted
 from sotaque.settings import Settings, Split
 from sotaque.text import normalize_for_wer
@@ -99,7 +104,7 @@ def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, l
     groups = grouped(utterances, wanted.by)
     hints = {key: hint_of(members) for key, members in groups.items()}
     drawn = {part: share for part, share in shares(wanted).items() if part not in hints.values()}
-    places = {key: place(key, seed) for key in groups}
+    places = {key: place(min(as_written(u, wanted.by) for u in groups[key]), seed) for key in groups}
     free = [key for key in groups if hints[key] not in ("val", "test")]
     drawing = fill_empty({key: drawn_part(places[key], drawn) for key in free}, places, drawn)
     parts: dict[str, list[Utterance]] = {name: [] for name in PARTS}
@@ -111,10 +116,15 @@ def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, l
 
 
 def key_of(utterance: Utterance, by: str) -> str:
-    """What no two parts may share: the speaker, or the words of the text."""
+    """What no two parts may share: the speaker, or the words of the text, however they are spelled."""
     if by == "speaker":
         return utterance.speaker
     return normalize_for_wer(utterance.text, utterance.language)
+
+
+def as_written(utterance: Utterance, by: str) -> str:
+    """What a place is drawn from: the speaker, or the words of the text in their own spelling."""
+    return utterance.speaker if by == "speaker" else basic(utterance.text)
 
 
 def grouped(utterances: list[Utterance], by: str) -> dict[str, list[Utterance]]:

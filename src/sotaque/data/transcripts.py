@@ -5,45 +5,14 @@ Numbers stay as written: what was said for them is for the listener, or the mode
 
 from __future__ import annotations
 
-import string
 import unicodedata
-from dataclasses import dataclass
 
-from sotaque import text
+from sotaque import languages, text
 from sotaque.errors import ClipError
 
 MAX_CHARACTERS = 10_000
 _REPLACEMENT = "\ufffd"
 _SHOWN = 80
-
-
-@dataclass(frozen=True)
-class Orthography:
-    """script: the first word of its letters' Unicode names. letters: in lower case, with marks and digits."""
-
-    script: str
-    letters: frozenset[str]
-
-
-def _latin(accented: str) -> Orthography:
-    return Orthography("LATIN", frozenset(string.ascii_lowercase + string.digits + accented))
-
-
-ORTHOGRAPHIES = {
-    # Acordo Ortográfico da Língua Portuguesa (1990), bases I, VIII and XIV; ª and º of ordinals.
-    "pt": _latin("áâãàçéêíóôõúüªº"),
-    # Ortografía de la lengua española (RAE 2010).
-    "es": _latin("áéíñóúüªº"),
-    # Of loan words in dictionaries: café, façade, naïve, jalapeño, rôle, über.
-    "en": _latin("àâäæçèéêëîïñôöœùûü"),
-    # The 28 letters, forms of hamza, ta marbuta, tatweel, vowel signs, letters of foreign sounds, digits.
-    "ar": Orthography(
-        "ARABIC",
-        frozenset("ءآأؤإئابةتثجحخدذرزسشصضطظعغـفقكلمنهوىيٱپچڤگ")
-        | frozenset(map(chr, (*range(0x064B, 0x0656), 0x0670, *range(0x0660, 0x066A))))
-        | frozenset(string.digits),
-    ),
-}
 
 
 def cleaned(raw: str, language: str, where: str) -> str:
@@ -52,7 +21,7 @@ def cleaned(raw: str, language: str, where: str) -> str:
     Raises ClipError: no-transcript, text-too-long, control-characters, encoding, wrong-script.
     """
     transcript = text.clean(raw)
-    if not text.is_spoken(transcript, language):
+    if not text.is_spoken(transcript):
         raise ClipError("no-transcript", f"{where}: nothing to say in {raw[:_SHOWN]!r}")
     if len(transcript) > MAX_CHARACTERS:
         raise ClipError("text-too-long", f"{where}: {len(transcript)} characters, at most {MAX_CHARACTERS}")
@@ -79,10 +48,10 @@ def check_encoding(raw: str, where: str) -> None:
 
 def check_script(transcript: str, language: str, where: str) -> None:
     """Raise ClipError "wrong-script" when most letters are of another script than the language's."""
-    script = ORTHOGRAPHIES[language].script
+    script = languages.get(language).script
     letters = [c for c in transcript if c.isalpha()]
     own = sum(unicodedata.name(c, "").startswith(script) for c in letters)
-    if 2 * own < len(letters):
+    if script and 2 * own < len(letters):
         raise ClipError(
             "wrong-script",
             f"{where}: {own} of {len(letters)} letters in {transcript[:_SHOWN]!r} are {script.title()}, "
@@ -91,8 +60,13 @@ def check_script(transcript: str, language: str, where: str) -> None:
 
 
 def foreign(transcript: str, language: str) -> str:
-    """The characters that the language does not write, sorted: letters, marks, digits, emoji, private use."""
-    letters = ORTHOGRAPHIES[language].letters
+    """The characters that the language does not write, sorted: letters, marks, digits, emoji, private use.
+
+    None where the table of languages does not have its letters.
+    """
+    letters = languages.get(language).letters
+    if not letters:
+        return ""
     return "".join(sorted(c for c in set(transcript) if c.lower() not in letters and _is_foreign(c)))
 
 

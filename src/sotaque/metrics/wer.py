@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sotaque import text
+from sotaque import languages, text
 from sotaque.manifest import Utterance
 from sotaque.metrics import bootstrap
 from sotaque.metrics.context import RATE_HZ, Context, Scores
@@ -94,8 +94,8 @@ def score(context: Context) -> Scores:
         heard = hypotheses.get(utterance.id)
         errors = utterance_errors(utterance.text, heard or "", utterance.language)
         rows.append(context.row(utterance, failed=heard is None) | _as_row(errors))
-    languages = sorted({u.language for u in context.utterances})
-    normalizers = {language: text.NORMALIZERS[language].__name__ for language in languages}
+    codes = sorted({u.language for u in context.utterances})
+    normalizers = {code: languages.get(code).normalizer.describe() for code in codes}
     return Scores(rows, recognizer.describe() | {"normalizer": normalizers})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sotaque.languages import CODES
 from sotaque.settings.mapping import number
 
 Code = Literal[
@@ -46,7 +47,7 @@ class Ingest:
     corpus: str = "demo"
     layout: Layout = "auto"
     encoding: Encoding = "utf-8"
-    language: Literal["pt", "es", "en", "ar"] = "pt"
+    language: Literal[CODES] = "pt"  # type: ignore[valid-type]
     speaker: str = "speaker"
     max_rejected_share: float = number(0.05, 0.0, 1.0)
 

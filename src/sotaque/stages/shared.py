@@ -5,6 +5,8 @@ HEARING = (
     *(f"evaluation/{name}.py" for name in ("recognizer", "synthesize")),
     *(f"metrics/{name}.py" for name in ("context", "wer", "similarity", "bootstrap", "failures", "intervals")),
     "text.py",
+    "languages.py",
+    "normalizers",
     "loudness.py",
 )
 MODEL = "workflow/models/{model}.yaml"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sotaque import text
+from sotaque import languages
 from sotaque.backends.families import FAMILIES
 from sotaque.metrics import bootstrap, wer
 from sotaque.model_spec import ModelSpec, Source
@@ -71,9 +71,8 @@ def source(part: Source) -> str:
 
 
 def _normalizer(language: str, name: str) -> str:
-    """Name, language and the first line of the normaliser's own description."""
-    described = (text.NORMALIZERS[language].__doc__ or "").strip().splitlines()[0]
-    return f"{name} (for {language}): {described}"
+    """Name, language and what the normaliser does."""
+    return f"{name} (for {language}): {languages.get(language).normalizer.summary}"
 
 
 def text_forms(spec: ModelSpec, languages: Iterable[str]) -> dict[str, str]:

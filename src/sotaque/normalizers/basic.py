@@ -1,0 +1,38 @@
+"""What every normaliser begins and ends with, and the whole of it for a language without rules of its own."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import regex
+
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘‛ʼʻ´`′＇", "'"))
+_INVISIBLE = regex.compile(r"[\p{Cf}\uFE00-\uFE0F]")
+_BRACKETS = regex.compile(r"[()\[\]<>{}]")
+# A mark belongs to the letter or digit before it; alone, or around a sign, it is no part of a word.
+_BETWEEN_WORDS = regex.compile(r"[\p{P}\p{S}\p{Me}]|(?<![\p{L}\p{N}\p{M}])\p{M}+")
+
+
+def prepare(text: str) -> str:
+    """Lower case, one kind of apostrophe, spaces for brackets, nothing invisible; NFC."""
+    text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text).translate(_APOSTROPHES))
+    return _BRACKETS.sub(" ", text).lower()
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a prepared text: letters and digits, with the marks that belong to them; NFKC."""
+    return _BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFKC", text)).lower().split()
+
+
+def basic(text: str) -> str:
+    """As BasicTextNormalizer of openai-whisper, whisper/normalizers/basic.py, with two differences.
+
+    Upstream deletes what stands in brackets. It also makes a space of every combining mark, which takes the
+    words of Hindi, Yoruba and vocalised Arabic to pieces.
+    """
+    return " ".join(split_words(prepare(text)))
+
+
+def characters(text: str) -> str:
+    """Basic, with a space after each character and its marks."""
+    return " ".join(regex.findall(r"\X", "".join(split_words(prepare(text)))))
