@@ -35,7 +35,8 @@ def table(figures: dict) -> str:
     lines = ["| system | WER | 95 % interval | CER | MOS | similarity | RTF |", "|---" * 7 + "|"]
     for system in SYSTEMS:
         values = figures["metrics"]["systems"][system]
-        interval = f"{values['wer_low']:.3f} to {values['wer_high']:.3f}"
+        low, high = values["wer_low"], values["wer_high"]
+        interval = "" if low is None else f"{low:.3f} to {high:.3f}"
         shown = {name: "" if values[name] is None else f"{values[name]:.3f}" for name in NUMBERS}
         cells = [shown["wer"], interval, shown["cer"], shown["mos"], shown["similarity"], shown["rtf"]]
         lines.append(f"| {system} | {' | '.join(cells)} |")

@@ -41,7 +41,7 @@ lora: {{rank: 4, alpha: 8}}
 corpus: {{train_clips: {train}, test_clips: {test}, novel_clips: 0}}
 train: {{batch_clips: 2, save_every_steps: 4, precision: float32}}
 select: {{clips: 1}}
-evaluate: {{speed_clips: 1, bootstrap_samples: 100}}
+evaluate: {{speed_clips: 1}}
 compare: {{models: [{models}], clips: {clips}}}
 tracking: {{enabled: false}}
 """

@@ -9,8 +9,7 @@ import pytest
 
 import spoken
 from sotaque import audio
-from sotaque.metrics import mos
-from sotaque.settings import Settings
+from sotaque.metrics import mos, registry
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +42,25 @@ def test_samples_beyond_full_scale_are_clipped_not_refused(predictor, speech):
     assert 1 <= predictor.predict(speech * 20, 16_000)["mos"] <= 5
 
 
-def test_clips_without_sound_have_no_score_and_are_counted(workplace):
+def test_clips_without_speech_have_no_score_and_count_as_the_worst(workplace):
     test = [spoken.utterance(f"t{i}", text) for i, text in enumerate(spoken.TEXTS[:2])]
     audio.write(workplace / "wav/tuned/t0.wav", spoken.wave(spoken.TEXTS[0], "pt-br+f1"), 24_000)
     scores = mos.score(spoken.context(test, []))
     assert [row["status"] for row in scores.rows] == ["ok", "failed"]
     assert scores.rows[1]["mos"] is None
-    summary = mos.summarize(scores.rows, Settings())
-    assert summary["mos"] == scores.rows[0]["mos"]
-    assert mos.summarize(scores.rows[1:], Settings())["mos"] is None
+    summary = registry.summarize(mos.METRIC, scores.rows)
+    assert summary["mos"] == pytest.approx((scores.rows[0]["mos"] + 1) / 2)
+    assert summary["p808"] == pytest.approx((scores.rows[0]["p808"] + 1) / 2)
+    assert registry.summarize(mos.METRIC, scores.rows[1:])["mos"] == 1.0
+    assert registry.summarize(mos.METRIC, [])["mos"] is None
+
+
+def test_a_short_clip_is_repeated_to_nine_seconds_by_dnsmos_itself(predictor, speech):
+    """So short clips need not be joined: what is scored is never short."""
+    short = speech[:16_000]
+    times = int(np.ceil(9.01 * 16_000 / len(short)))
+    repeated = predictor.predict(np.tile(short, times), 16_000)
+    assert predictor.predict(short, 16_000) == pytest.approx(repeated, abs=1e-6)
 
 
 def test_how_many_are_heard_at_once_changes_no_score(workplace, monkeypatch):

@@ -20,7 +20,7 @@ from sotaque.errors import InputError
 from sotaque.evaluation import curves, report
 from sotaque.evaluation.page import clips
 from sotaque.manifest import Reject
-from sotaque.metrics import wer
+from sotaque.metrics import failures, registry, targets, wer
 from sotaque.page import charts, spectrogram
 from sotaque.settings import Report, Settings
 
@@ -31,23 +31,32 @@ HEARD = {"reference": 0, "codec": 1, "base": 3, "tuned": 2}  # words heard wrong
 def rows_of(test, system, metric):
     for number, u in enumerate(test):
         failed = system == "base" and number == 0
-        start = {"id": u.id, "group": u.group, "status": "failed" if failed else "ok"}
+        start = {"id": u.id, "group": u.group, "speaker": u.speaker, "status": "failed" if failed else "ok"}
         if metric == "wer":
             words = u.text.split()
             wrong = min(HEARD[system], len(words))
             said = "" if failed else " ".join(words[: len(words) - wrong] + ["ruído"] * wrong)
-            yield start | wer._as_row(wer.utterance_errors(u.text, said, "pt"))
+            errors = wer._as_row(wer.utterance_errors(u.text, said, "pt"))
+            yield start | errors | {"failure": "empty" if failed else FAILURES.get((system, u.id))}
         elif metric == "mos":
             yield start | dict.fromkeys(("mos", "sig", "bak", "p808"), None if failed else 2.0 + number / 10)
         elif metric == "similarity":
-            yield start | {"similarity": None if failed else 0.9, "other_speakers": None}
+            value = None if failed else 0.9
+            yield start | {"unit": u.id, "similarity": value, "other_speakers": None}
+        elif metric == "speed" and system != "reference" and not u.group:
+            yield start | {"compute_s": 0.5, "audio_s": 1.0}
 
 
-KEYS = {"wer", "wer_low", "wer_high", "cer", "mos", "similarity", "rtf", "clips", "failed"}
+FAILURES = {("tuned", "t2"): "limit", ("base", "t2"): "too-long", ("tuned", "novel"): "cut"}
+FIGURES = ("wer", "cer", "mos", "similarity", "rtf")
+KEYS = {
+    *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
+    *("clips", "failed", "failures", "intervals"),
+}
 METHODS = {
     "wer": {"asr": "tiny.pt", "decode": "greedy", "normalizer": {"pt": "basic"}},
-    "mos": {"predictor": "DNSMOS", "over": "clips with sound"},
-    "similarity": {"encoder": "Resemblyzer", "reference_clips": 10, "over": "clips with a voice"},
+    "mos": {"predictor": "DNSMOS"},
+    "similarity": {"encoder": "Resemblyzer", "reference_clips": 10, "joined_clips": 2},
     "speed": {"batch_clips": 1, "threads": 1, "hardware": "a <fast> computer", "precision": "float32"},
 }
 
@@ -55,22 +64,25 @@ METHODS = {
 def write_results(test):
     """The JSON of every system and metric as evaluate writes it, with errors counted by hand."""
     for system in SYSTEMS:
-        for metric in ("wer", "mos", "similarity"):
-            module = __import__(f"sotaque.metrics.{metric}", fromlist=["summarize"])
+        for metric in METHODS:
             rows = list(rows_of(test, system, metric))
 
-            def summary(group, rows=rows, module=module):
+            def summary(group, rows=rows, metric=metric):
                 mine = [row for row in rows if row["group"] == group]
-                counts = {"clips": len(mine), "failed": sum(row["status"] == "failed" for row in mine)}
-                return module.summarize(mine, Settings()) | counts
+                without_speech = sum(row["status"] == "failed" for row in mine)
+                counts = {"clips": len(mine), "without_speech": without_speech}
+                return registry.summarize(registry.get(metric), mine) | counts
 
+            groups = {group: summary(group) for group in sorted({row["group"] for row in rows} - {""})}
             value = {"system": system, "metric": metric, "method": METHODS[metric], "summary": summary(""),
-                     "groups": {"novel-words": summary("novel-words")}, "rows": rows}  # fmt: skip
+                     "groups": groups, "rows": rows}  # fmt: skip
             files.write_json(Path(f"results/micro/{system}/{metric}.json"), value)
-        rtf = {"rtf": None if system == "reference" else 0.5, "clips": 4, "failed": 0}
-        value = {"system": system, "metric": "speed", "method": METHODS["speed"], "summary": rtf,
-                 "groups": {}, "rows": []}  # fmt: skip
-        files.write_json(Path(f"results/micro/{system}/speed.json"), value)
+
+
+def context(system):
+    """What `evaluate` would measure in the working folder."""
+    test = manifest.read(Path("data/splits/test.jsonl"))
+    return spoken.context(test, [], system, wav=Path(f"results/micro/wav/{system}"))
 
 
 @pytest.fixture
@@ -114,29 +126,97 @@ def run(settings: Settings = Settings(), out: str = "results/micro"):  # noqa: B
 
 def test_metrics_have_exactly_the_promised_keys_and_the_right_figures(tree):
     figures, metrics, _ = run()
-    assert set(metrics) == {"model", "systems", "targets", "groups", "splits"}
+    assert set(metrics) == {"model", "systems", "targets", "differences", "groups", "splits"}
     assert tuple(sorted(metrics["systems"])) == tuple(sorted(SYSTEMS))
     for row in metrics["systems"].values():
         assert set(row) == KEYS
+        assert set(row["intervals"]) == set(FIGURES)
+        assert tuple(row["failures"]) == tuple(sorted(failures.KINDS)), "JSON sorts its keys"
     assert metrics["systems"]["reference"]["wer"] == 0.0
     assert metrics["systems"]["reference"]["rtf"] is None
-    assert metrics["systems"]["base"]["failed"] == 1
     tuned = files.read_json(Path("results/micro/tuned/wer.json"))["rows"]
     words = sum(row["words"] for row in tuned if row["group"] == "")
     assert metrics["systems"]["tuned"]["wer"] == pytest.approx(3 * HEARD["tuned"] / words)
     assert metrics["groups"]["novel-words"]["tuned"]["clips"] == 1
     assert metrics["groups"]["novel-words"]["tuned"]["rtf"] is None
     assert figures["tuned_wer"] == metrics["systems"]["tuned"]["wer"]
-    assert figures["targets_met"] == 2  # similarity 0.9 > 0.85 and rtf 0.5 < 1
+    assert "tuned_cer" not in figures
+
+
+def test_failed_clips_are_counted_by_kind_for_every_system_and_group(tree):
+    figures, metrics, _ = run()
+    none = dict.fromkeys(failures.KINDS, 0)
+    assert metrics["systems"]["reference"]["failures"] == none
+    assert metrics["systems"]["base"]["failures"] == none | {"empty": 1, "too-long": 1}
+    assert metrics["systems"]["tuned"]["failures"] == none | {"limit": 1}
+    assert metrics["groups"]["novel-words"]["tuned"]["failures"] == none | {"cut": 1}
+    assert (metrics["systems"]["base"]["failed"], metrics["systems"]["tuned"]["failed"]) == (2, 1)
+    assert (figures["base_failed"], figures["tuned_failed"]) == (2, 1)
+
+
+def test_the_page_shows_failed_clips_by_kind_with_the_clips_to_hear(tree):
+    page = run()[2]
+    reader = Reader(page)
+    text = reader.words()
+    assert "1 (limit 1)" in text
+    assert "2 (empty 1, too-long 1)" in text
+    assert "limit ran into the generation limit without ending 0 0 0 1 t2" in text
+    assert "too-long over twice as long as the recording, and over a second longer 0 0 1 t2 0" in text
+    assert "failed: limit" in text
+    links = {a["href"] for a in reader.of("a") if a["href"].startswith("#clip-")}
+    assert links == {"#clip-t0", "#clip-t2", "#clip-novel"}
+    assert links <= {f"#{row['id']}" for row in reader.of("tr") if "id" in row}
+
+
+def test_clips_without_speech_lower_the_mean(tree):
+    """The base has three headline clips, one without speech: similarity 0, MOS 1."""
+    base = run()[1]["systems"]["base"]
+    assert base["similarity"] == pytest.approx((0 + 0.9 + 0.9) / 3)
+    assert base["mos"] == pytest.approx((1 + 2.1 + 2.2) / 3)
+
+
+def test_differences_are_paired_for_every_metric(tree):
+    metrics = run()[1]
+    assert set(metrics["differences"]) == {"tuned minus base", "tuned minus codec"}
+    systems, rows = metrics["systems"], metrics["differences"]["tuned minus base"]
+    assert set(rows) == set(FIGURES)
+    for name in FIGURES:
+        assert rows[name]["value"] == pytest.approx(systems["tuned"][name] - systems["base"][name])
+        assert rows[name]["clips"] == 3
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "value", "passed"),
-    [("wer", 0.15, 0.14, True), ("wer", 0.15, 0.15, False), ("mos", 3.5, 3.6, True), ("mos", 3.5, 3.5, False),
-     ("similarity", 0.85, 0.8, False), ("rtf", 1.0, 0.9, True), ("rtf", 1.0, None, False)],
+    ("name", "target", "low", "high", "state"),
+    [("wer", 0.15, 0.10, 0.14, "met"), ("wer", 0.15, 0.10, 0.15, "open"), ("wer", 0.15, 0.14, 0.20, "open"),
+     ("wer", 0.15, 0.15, 0.20, "not met"), ("mos", 3.5, 3.51, 3.9, "met"), ("mos", 3.5, 3.5, 3.9, "open"),
+     ("mos", 3.5, 3.1, 3.5, "not met"), ("similarity", 0.85, 0.7, 0.9, "open"),
+     ("rtf", 1.0, None, None, "open")],
 )  # fmt: skip
-def test_verdicts(name, target, value, passed):
-    assert report.verdict(name, target, value) == {"target": target, "value": value, "pass": passed}
+def test_a_target_is_judged_by_the_whole_interval(name, target, low, high, state):
+    column = next(column for _, column in registry.columns() if column.name == name)
+    figures = {name: 0.5, f"{name}_low": low, f"{name}_high": high, "intervals": {name: "only four clips"}}
+    found = targets.judge(column, target, figures)
+    assert {key: found[key] for key in ("target", "value", "low", "high", "state")} == {
+        "target": target, "value": 0.5, "low": low, "high": high, "state": state,
+    }  # fmt: skip
+    assert found["why"] == "only four clips" if low is None else f"{low:.2f}" in found["why"]
+
+
+def test_a_target_without_a_value_is_open(tree):
+    column = registry.get("speed").columns[0]
+    found = targets.judge(column, 1.0, dict.fromkeys(("rtf", "rtf_low", "rtf_high")) | {"intervals": {}})
+    assert (found["state"], found["why"]) == ("open", "nothing was measured")
+
+
+def test_the_page_says_each_target_in_a_sentence(tree):
+    figures, metrics, page = run()
+    text = Reader(page).words()
+    states = [verdict["state"] for verdict in metrics["targets"].values()]
+    assert figures["targets_met"] == states.count("met")
+    assert f"The tuned model meets {states.count('met')} of 4 targets" in text
+    for name, label in (("wer", "WER"), ("mos", "MOS"), ("similarity", "Similarity"), ("rtf", "RTF")):
+        assert f"{metrics['targets'][name]['state']}: tuned {label} " in text
+        assert metrics["targets"][name]["why"] in text
 
 
 def test_text_of_others_is_inert(tree):
@@ -216,15 +296,19 @@ def test_missing_pieces_are_named(tree):
         curves.read_selection(tree / "selected.json")
 
 
-def test_few_clips_are_the_worst_then_a_sample(tree):
+def test_few_clips_are_the_worst_then_examples_of_failures_then_a_sample(tree):
     utterances = [dataclasses.replace(manifest.read(Path("data/splits/test.jsonl"))[0], id=f"u{i:02d}")
                   for i in range(40)]  # fmt: skip
-    scores = {u.id: {"wer": number / 40, "similarity": 0.5} for number, u in enumerate(utterances)}
+    tuned = {u.id: {"wer": n / 40, "mos": 3.0, "similarity": 0.5} for n, u in enumerate(utterances)}
+    scores = {"base": {"u03": {"failure": "silent"}}, "tuned": tuned}
     chosen = [u.id for u in clips.choose(utterances, scores, 15)]
     assert chosen[:10] == [f"u{i:02d}" for i in range(39, 29, -1)]
+    assert "u03" in chosen
     assert len(chosen) == 15
-    assert [scores[i]["wer"] for i in chosen] == sorted((scores[i]["wer"] for i in chosen), reverse=True)
+    assert [tuned[i]["wer"] for i in chosen] == sorted((tuned[i]["wer"] for i in chosen), reverse=True)
     assert [u.id for u in clips.choose(utterances, scores, 3)] == ["u39", "u38", "u37"]
+    tuned["u05"]["failure"] = "limit"
+    assert clips.choose(utterances, scores, 3)[0].id == "u05", "a failed clip is worse than any WER"
     _, _, page = run(dataclasses.replace(Settings(), report=Report(clips=2)))
     assert len(Reader(page).of("audio")) in (7, 8)
 

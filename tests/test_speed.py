@@ -7,7 +7,7 @@ import pytest
 import spoken
 import tiny
 from sotaque import model_spec
-from sotaque.metrics import speed
+from sotaque.metrics import registry, speed
 from sotaque.settings import Evaluate, Settings
 
 
@@ -22,17 +22,24 @@ def context(workplace):
     return spoken.context(test, [], "tuned", spec=model_spec.read("micro"), settings=wanted)
 
 
+def rtf(rows):
+    return registry.summarize(speed.METRIC, rows)["rtf"]
+
+
 def test_rtf_is_all_computing_over_all_audio():
-    rows = [{"compute_s": 1.0, "audio_s": 4.0}, {"compute_s": 2.0, "audio_s": 2.0}]
-    assert speed.summarize(rows, Settings())["rtf"] == pytest.approx(0.5)
-    assert speed.summarize([], Settings())["rtf"] is None
-    assert speed.summarize([{"compute_s": 1.0, "audio_s": 0.0}], Settings())["rtf"] is None
+    rows = [
+        {"id": name, "speaker": "a", "status": "ok", "compute_s": compute_s, "audio_s": audio_s}
+        for name, compute_s, audio_s in (("x", 1.0, 4.0), ("y", 2.0, 2.0), ("z", 1.0, 0.0))
+    ]
+    assert rtf(rows[:2]) == pytest.approx(0.5)
+    assert rtf([]) is None
+    assert rtf(rows[2:]) is None
 
 
 def test_recordings_have_no_speed(context):
     scores = speed.score(dataclasses.replace(context, system="reference"))
     assert scores.rows == []
-    assert speed.summarize(scores.rows, Settings())["rtf"] is None
+    assert rtf(scores.rows) is None
 
 
 @pytest.mark.parametrize("system", ["codec", "base", "tuned"])

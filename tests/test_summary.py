@@ -4,17 +4,33 @@ import pytest
 
 from sotaque import files
 from sotaque.evaluation import summary
+from sotaque.metrics import failures
 from sotaque.settings import Settings
 
-ROW = {"wer": 0.0789, "wer_low": 0.02, "wer_high": 0.15, "cer": 0.03, "mos": 2.2, "similarity": 0.86,
-       "rtf": 0.4, "clips": 40, "failed": 1}  # fmt: skip
-NONE = dict.fromkeys(ROW) | {"clips": 0, "failed": 0}
+NAMES = ("wer", "cer", "mos", "similarity", "rtf")
+UNKNOWN = dict.fromkeys(f"{name}{end}" for name in NAMES for end in ("", "_low", "_high"))
+NO_FAILURES = dict.fromkeys(failures.KINDS, 0)
+NONE = UNKNOWN | {"clips": 0, "failed": 0, "failures": NO_FAILURES}
+ROW = NONE | {"wer": 0.0789, "wer_low": 0.02, "wer_high": 0.15, "cer": 0.03, "mos": 2.2, "similarity": 0.86,
+              "similarity_low": 0.8, "similarity_high": 0.9, "rtf": 0.4, "clips": 40, "failed": 3,
+              "failures": NO_FAILURES | {"limit": 2, "silent": 1}}  # fmt: skip
+DIFFERENCE = {name: dict.fromkeys(("value", "low", "high")) for name in NAMES}
 METRICS = {
     "model": "micro",
     "systems": {"reference": ROW | {"rtf": None}, "tuned": ROW},
     "groups": {"novel-words": {"tuned": ROW | {"wer": 0.5}, "base": NONE}},
-    "targets": {"wer": {"target": 0.15, "value": 0.0789, "pass": True},
-                "mos": {"target": 3.5, "value": None, "pass": False}},
+    "differences": {
+        "tuned minus base": DIFFERENCE | {
+            "wer": {"value": -0.5, "low": -0.6, "high": -0.42},
+            "mos": {"value": 0.25, "low": None, "high": None},
+        },
+    },
+    "targets": {
+        "wer": {"target": 0.15, "value": 0.0789, "state": "met", "why": "it is so"},
+        "mos": {"target": 3.5, "value": None, "state": "open", "why": "nothing was measured"},
+        "similarity": {"target": 0.85, "value": 0.86, "state": "open", "why": "the interval holds it"},
+        "rtf": {"target": 1.0, "value": 1.4, "state": "not met", "why": "on the wrong side"},
+    },
 }  # fmt: skip
 
 
@@ -29,11 +45,19 @@ def test_table_targets_and_report(workplace, capsys):
     files.write_json(workplace / "results/micro/metrics.json", METRICS)
     assert summary.run(Settings()) == 0
     said = capsys.readouterr().out
-    assert "0.079 (0.02–0.15)" in said
+    assert "0.079" in said
+    assert "0.020–0.150" in said
+    assert "0.80–0.90" in said
+    assert "3 (silent 1, limit 2)" in " ".join(said.replace("│", " ").split())
+    assert all(len(line) <= 110 for line in said.splitlines() if "│" in line)
     assert "novel-words" in said
     assert "0.500" in said
-    assert "met      tuned WER 0.079, target < 0.15" in said
-    assert "not met  tuned MOS –, target > 3.5" in said
+    told = " ".join(said.split())
+    assert "met: tuned WER 0.0789, target < 0.15: it is so" in told
+    assert "open: tuned MOS –, target > 3.5: nothing was measured" in told
+    assert "not met: tuned RTF 1.400, target < 1: on the wrong side" in told
+    assert "tuned minus base, paired, 95 % in brackets: WER −0.500 (−0.600 to −0.420)" in told
+    assert "CER –; MOS +0.25; Similarity –; RTF –" in told
     assert "report: results/micro/report.html" in said
     assert "took" not in said
 

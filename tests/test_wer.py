@@ -1,7 +1,8 @@
-"""Error rates that can be counted by hand, their intervals, and the ASR behind them."""
+"""Error rates that can be counted by hand, and the ASR behind them."""
 
-import itertools
+import json
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,7 @@ import spoken
 from sotaque import audio
 from sotaque.errors import InputError, ModelError
 from sotaque.evaluation import recognizer
-from sotaque.metrics import bootstrap, wer
-from sotaque.settings import Settings
+from sotaque.metrics import registry, wer
 
 
 @pytest.mark.parametrize(
@@ -65,43 +65,6 @@ def test_corpus_rate_is_the_ratio_of_sums_and_not_the_mean_of_rates():
     rates = wer.error_rates(["oi", "a b c d e f g h i"], ["sol", "a b c d e f g h i"], ["pt", "pt"])
     assert rates.wer == pytest.approx(1 / 10)
     assert wer.error_rates([], [], []).wer is None
-
-
-def exact_interval(errors, words):
-    """All n^n resamples of a corpus, equally likely, written out."""
-    draws = [
-        sum(errors[i] for i in chosen) / sum(words[i] for i in chosen)
-        for chosen in itertools.product(range(len(errors)), repeat=len(errors))
-    ]
-    return np.quantile(draws, [0.025, 0.975])
-
-
-def test_bootstrap_agrees_with_all_resamples_written_out():
-    errors, words = [0, 1, 4, 2], [3, 5, 6, 2]
-    low, high = bootstrap.interval(errors, words, samples=20_000, seed=1)
-    assert (low, high) == pytest.approx(tuple(exact_interval(errors, words)), abs=0.02)
-
-
-def test_bootstrap_is_a_function_of_its_seed():
-    values = np.sqrt(np.arange(1, 12))
-    first = bootstrap.interval(values, np.ones(11), 200, seed=1)
-    assert first == bootstrap.interval(values, np.ones(11), 200, seed=1)
-    assert first != bootstrap.interval(values, np.ones(11), 200, seed=2)
-
-
-def test_paired_difference_of_a_constant_gap_has_no_width():
-    """Two systems that differ by one error on every text: separately uncertain, their difference is not."""
-    base, words = [1, 9, 3, 7, 5], [10] * 5
-    tuned = [e - 1 for e in base]
-    low, high = bootstrap.difference_interval(tuned, base, words, 500, 0)
-    assert low == high == pytest.approx(-0.1)
-    alone = bootstrap.interval(base, words, 500, 0)
-    assert alone[1] - alone[0] > 0.1
-
-
-def test_nothing_to_divide_by_has_no_rate():
-    assert bootstrap.ratio([], []) is None
-    assert bootstrap.interval([], [], 100, 0) == (None, None)
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +150,9 @@ def test_a_missing_and_a_silent_clip_count_as_wholly_wrong(workplace):
     scores = wer.score(spoken.context(test, []))
     assert [row["status"] for row in scores.rows] == ["failed"] * 4
     assert [row["wer"] for row in scores.rows] == [1.0] * 4
-    summary = wer.summarize(scores.rows, Settings())
-    assert summary == {"wer": 1.0, "wer_low": 1.0, "wer_high": 1.0, "cer": 1.0}
+    assert [row["failure"] for row in scores.rows] == ["empty", "silent", "empty", "empty"]
+    summary = registry.summarize(wer.METRIC, scores.rows)
+    assert (summary["wer"], summary["cer"]) == (1.0, 1.0)
     assert scores.method["normalizer"] == {"pt": f"portuguese 1 (text2num {version('text2num')})"}
 
 
@@ -198,3 +162,22 @@ def test_a_damaged_clip_stops_by_name(workplace):
     (workplace / "wav/tuned/t0.wav").write_bytes((workplace / "data/wav/00/t0.wav").read_bytes()[:5000])
     with pytest.raises(InputError, match=r"wav/tuned/t0\.wav: truncated"):
         spoken.context(test, []).wave(test[0])
+
+
+def test_a_row_tells_how_its_clip_failed(workplace):
+    """Whether the model ended a clip stands in clips.jsonl, beside the WAVs."""
+    spoken.whisper(workplace / "models/micro/base/asr")
+    test = [spoken.utterance(f"t{i}", text) for i, text in enumerate(spoken.TEXTS[:3])]
+    long = np.concatenate([spoken.wave(spoken.TEXTS[2], "pt-br+f1")] * 5)
+    for clip, samples in zip(test, [None, None, long], strict=True):
+        sound = audio.read(Path(clip.audio))[0] if samples is None else samples
+        audio.write(workplace / f"wav/tuned/{clip.id}.wav", sound, 24_000)
+    stopped = {"t0": True, "t1": False, "t2": True}
+    rows = "".join(json.dumps({"id": name, "stopped": value}) + "\n" for name, value in stopped.items())
+    (workplace / "wav/tuned/clips.jsonl").write_text(rows)
+    found = {row["id"]: row for row in wer.score(spoken.context(test, [])).rows}
+    assert {name: row["stopped"] for name, row in found.items()} == stopped
+    assert found["t1"]["failure"] == "limit"
+    assert found["t2"]["failure"] in ("repeated", "too-long"), "by what the random ASR makes of it"
+    assert found["t0"]["speaker"] == "iara"
+    assert found["t2"]["duration_s"] == pytest.approx(5 * test[2].duration_s, rel=1e-3)

@@ -40,7 +40,11 @@ class Job:
 
 
 def fan_values(settings: Settings) -> dict[str, tuple[str, ...]]:
-    return {"shard": tuple(manifest.shard_names(settings.shards)), "system": SYSTEMS, "metric": METRICS}
+    return {
+        "shard": tuple(manifest.shard_names(settings.shards)),
+        "system": SYSTEMS,
+        "metric": tuple(METRICS),
+    }
 
 
 def network_of(system: str) -> str:

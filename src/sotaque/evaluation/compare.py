@@ -8,7 +8,7 @@ from typing import Any
 
 from sotaque import files, manifest, model_spec
 from sotaque.errors import InputError, SettingsError
-from sotaque.evaluation import parts, summary
+from sotaque.evaluation import parts, report, summary
 from sotaque.evaluation.comparison import alike, chains, entry, page
 from sotaque.evaluation.comparison.entry import Entry
 from sotaque.evaluation.page import words
@@ -34,12 +34,12 @@ def run(settings: Settings, make: int | None = None) -> int:
     entries = entry.read(settings, models)
     alike.check(entries)
     chosen = sentences(entries[0], settings.compare.clips)
-    differences = [
-        words.paired(
-            f"{other.model} minus {entries[0].model}, both tuned", *_heard(other, entries[0]), settings
+    differences = {
+        f"{other.model} minus {entries[0].model}, both tuned": report.differences(
+            other.results[words.JUDGED], entries[0].results[words.JUDGED]
         )
         for other in entries[1:]
-    ]
+    }
     value = {
         "splits": entries[0].metrics["splits"],
         "models": {one.model: one.row() for one in entries},
@@ -85,11 +85,7 @@ def sentences(first: Entry, count: int) -> list[Utterance]:
     return hash_order(u for u in utterances if not u.group)[:count]
 
 
-def _heard(*entries: Entry) -> list[list[dict[str, Any]]]:
-    return [one.results["tuned"]["wer"]["rows"] for one in entries]
-
-
-def _print(entries: Sequence[Entry], differences: Sequence[str]) -> None:
+def _print(entries: Sequence[Entry], differences: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 110, highlight=False)
@@ -99,5 +95,5 @@ def _print(entries: Sequence[Entry], differences: Sequence[str]) -> None:
             f"{one.spec.weights_licence}"
         )
         console.print(summary.table(title, one.metrics["systems"]))
-    for line in (*differences, f"page: {RESULTS}/compare.html"):
+    for line in (*words.differences(differences), f"page: {RESULTS}/compare.html"):
         console.print(line, markup=False)

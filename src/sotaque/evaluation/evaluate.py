@@ -1,16 +1,15 @@
 """Measure one system by one metric: every clip's row, the headline and each named group beside it.
 
-A metric is a module with the same two verbs: `score(context) -> Scores` looks at the clips,
-`summarize(rows, settings) -> dict` turns rows into figures, null where a figure has no meaning.
+Figures are null where they have no meaning. What a metric is, see metrics/registry.py.
 """
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 from sotaque import files, model_spec
+from sotaque.metrics import registry
 from sotaque.metrics.context import Context, utterances_of
 from sotaque.settings import Settings
 
@@ -35,18 +34,19 @@ def run(
     with device.enough_memory(f"evaluate {metric} of {system}", WAY_OUT):
         value = measure(context, metric)
     files.write_json(Path(f"{out}.json"), value)
-    return {name: figure for name, figure in value["summary"].items() if figure is not None}
+    return {name: figure for name, figure in value["summary"].items() if isinstance(figure, int | float)}
 
 
 def measure(context: Context, metric: str) -> dict[str, Any]:
     """The content of `<metric>.json`. The headline is of the utterances that belong to no group."""
-    module = importlib.import_module(f"sotaque.metrics.{metric}")
-    scores = module.score(context)
+    declared = registry.get(metric)
+    scores = declared.score(context)
 
     def summary(group: str) -> dict[str, Any]:
         rows = [row for row in scores.rows if row["group"] == group]
-        failed = sum(row["status"] == "failed" for row in rows)
-        return module.summarize(rows, context.settings) | {"clips": len(rows), "failed": failed}
+        without_speech = sum(row["status"] == "failed" for row in rows)
+        counts = {"clips": len(rows), "without_speech": without_speech}
+        return registry.summarize(declared, rows) | counts
 
     return {
         "system": context.system,

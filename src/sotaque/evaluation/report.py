@@ -9,16 +9,12 @@ from sotaque import files, model_spec
 from sotaque.errors import InputError
 from sotaque.evaluation import curves, parts
 from sotaque.evaluation.page import render
+from sotaque.evaluation.page.words import JUDGED
+from sotaque.metrics import TRANSCRIPTS, failures, registry, targets
 from sotaque.settings import Settings
 from sotaque.stages import METRICS, SYSTEMS
 
-# figure in metrics.json -> the metric whose file holds it
-FIGURES = {
-    "wer": "wer", "wer_low": "wer", "wer_high": "wer", "cer": "wer", "mos": "mos",
-    "similarity": "similarity", "rtf": "speed", "clips": "wer", "failed": "wer",
-}  # fmt: skip
-LOWER_IS_BETTER = ("wer", "rtf")
-TARGETS = ("wer", "mos", "similarity", "rtf")
+COMPARED_WITH = ("base", "codec")
 
 
 def run(
@@ -57,47 +53,73 @@ def read_results(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def collect(settings: Settings, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The content of metrics.json: each system's figures, the tuned one's targets, and the named groups."""
-    systems = {system: _figures(metrics) for system, metrics in results.items()}
-    names = sorted({name for metrics in results.values() for name in metrics["wer"]["groups"]})
-    groups = {
-        name: {system: _figures(metrics, name) for system, metrics in results.items()} for name in names
+    """The content of metrics.json.
+
+    systems: each system's figures. targets: the verdicts on the tuned one. differences: tuned minus base and
+    tuned minus codec, paired. groups: the figures of each named group.
+    """
+    systems = {system: figures(metrics) for system, metrics in results.items()}
+    names = sorted({name for metrics in results.values() for name in metrics[TRANSCRIPTS]["groups"]})
+    return {
+        "model": settings.model,
+        "systems": systems,
+        "targets": {
+            column.target: targets.judge(column, getattr(settings.targets, column.target), systems[JUDGED])
+            for _, column in registry.columns()
+            if column.target
+        },
+        "differences": {
+            f"{JUDGED} minus {other}": differences(results[JUDGED], results[other]) for other in COMPARED_WITH
+        },
+        "groups": {
+            name: {system: figures(metrics, name) for system, metrics in results.items()} for name in names
+        },
     }
-    targets = {
-        name: verdict(name, getattr(settings.targets, name), systems["tuned"][name]) for name in TARGETS
+
+
+def figures(metrics: dict[str, Any], group: str = "") -> dict[str, Any]:
+    """One system's figures over the headline clips, or over those of a group.
+
+    Beside every column with its interval: clips, failed, failures by kind, and how the intervals were made.
+    """
+    found: dict[str, Any] = {"intervals": {}}
+    for metric, column in registry.columns():
+        summary = _summary(metrics[metric], group)
+        found |= {f"{column.name}{end}": summary.get(f"{column.name}{end}") for end in ("", "_low", "_high")}
+        method = summary.get("intervals", {}).get(column.name, targets.NO_VALUE)
+        found["intervals"][column.name] = method
+    rows = [row for row in metrics[TRANSCRIPTS]["rows"] if row["group"] == group]
+    counts = failures.count(row["failure"] for row in rows)
+    return found | {"clips": len(rows), "failed": sum(counts.values()), "failures": counts}
+
+
+def _summary(metric: dict[str, Any], group: str) -> dict[str, Any]:
+    return metric["groups"].get(group, {}) if group else metric["summary"]
+
+
+def differences(metrics: dict[str, Any], other: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Column -> the paired difference of two systems over the headline clips, see registry.difference."""
+
+    def rows(side: dict[str, Any], metric: str) -> list[dict[str, Any]]:
+        return [row for row in side[metric]["rows"] if not row["group"]]
+
+    return {
+        column.name: registry.difference(column, rows(metrics, metric), rows(other, metric))
+        for metric, column in registry.columns()
     }
-    return {"model": settings.model, "systems": systems, "targets": targets, "groups": groups}
-
-
-def _figures(metrics: dict[str, Any], group: str = "") -> dict[str, Any]:
-    """One system's figures over the headline clips, or over those of a group."""
-    found = {}
-    for figure, metric in FIGURES.items():
-        value = metrics[metric]
-        summary = value["groups"].get(group, {}) if group else value["summary"]
-        found[figure] = summary.get(figure)
-    return found
-
-
-def verdict(name: str, target: float, value: float | None) -> dict[str, Any]:
-    """Below the target for WER and RTF, above it for MOS and similarity; an unknown value does not pass."""
-    if value is None:
-        passed = False
-    else:
-        passed = value < target if name in LOWER_IS_BETTER else value > target
-    return {"target": target, "value": value, "pass": passed}
 
 
 def headline(metrics: dict[str, Any]) -> dict[str, float]:
     """The figures that the experiment tracker compares: `tuned_wer`, `base_wer`, `targets_met`, ..."""
+    names = [column.name for _, column in registry.columns() if column.headline]
     flat = {
-        f"{system}_{name}": figures[name]
-        for system, figures in metrics["systems"].items()
-        for name in TARGETS
-        if figures[name] is not None
+        f"{system}_{name}": row[name]
+        for system, row in metrics["systems"].items()
+        for name in (*names, "failed")
+        if row[name] is not None
     }
     return flat | {"targets_met": met(metrics)}
 
 
 def met(metrics: dict[str, Any]) -> int:
-    return sum(verdict["pass"] for verdict in metrics["targets"].values())
+    return sum(verdict["state"] == targets.MET for verdict in metrics["targets"].values())

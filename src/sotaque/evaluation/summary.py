@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sotaque import files
-from sotaque.evaluation.page.words import NAMES, SIGNS
+from sotaque.evaluation.page import words
+from sotaque.metrics import registry
 from sotaque.settings import Settings
 from sotaque.stages import SYSTEMS
 
@@ -28,7 +29,7 @@ def run(settings: Settings) -> int:
     console.print(table(f"{metrics['model']}: the test clips", metrics["systems"]))
     for group, systems in metrics["groups"].items():
         console.print(table(f"group “{group}”", systems))
-    for line in verdicts(metrics["targets"]):
+    for line in (*words.targets(metrics["targets"]), *words.differences(metrics["differences"])):
         console.print(line, markup=False)
     console.print(f"report: {results}/report.html", markup=False)
     if STARTED.exists():
@@ -37,39 +38,20 @@ def run(settings: Settings) -> int:
 
 
 def table(title: str, systems: dict[str, Any]) -> Any:
+    """A row a system: every figure over its 95 % interval, and how many clips failed, by kind."""
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=Text(title), title_justify="left")
+    columns = [column for _, column in registry.columns()]
+    made = Table(title=Text(title), title_justify="left", caption="below a figure: its 95 % interval")
     made.add_column("system")
-    for name in ("WER (95 %)", "CER", "MOS", "similarity", "RTF", "clips", "failed"):
+    for name in (*(column.label for column in columns), "clips", "failed"):
         made.add_column(name, justify="right")
     for name in (system for system in SYSTEMS if system in systems):
         row = systems[name]
-        made.add_row(
-            name, _wer(row), _figure(row["cer"], 3), _figure(row["mos"]), _figure(row["similarity"]),
-            _figure(row["rtf"]), str(row["clips"]), str(row["failed"]),
-        )  # fmt: skip
+        cells = [f"{words.figure(row, column)}\n{words.interval(row, column)}" for column in columns]
+        made.add_row(name, *cells, str(row["clips"]), words.failed(row))
     return made
-
-
-def _figure(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _wer(row: dict[str, Any]) -> str:
-    if row["wer"] is None:
-        return "–"
-    return f"{row['wer']:.3f} ({row['wer_low']:.2f}–{row['wer_high']:.2f})"
-
-
-def verdicts(targets: dict[str, Any]) -> list[str]:
-    """One line a target, of the tuned system."""
-    return [
-        f"{'met    ' if t['pass'] else 'not met'}  tuned {NAMES[name]} {_figure(t['value'], 3)}, "
-        f"target {SIGNS[name]} {t['target']:g}"
-        for name, t in ((name, targets[name]) for name in NAMES if name in targets)
-    ]
 
 
 def elapsed(started: float, now: float) -> str:

@@ -20,6 +20,7 @@ from sotaque.backends.protocol import Backend, Reference
 from sotaque.backends.references import References
 from sotaque.errors import SettingsError
 from sotaque.manifest import Utterance
+from sotaque.metrics import failures
 from sotaque.model_spec import ModelSpec
 from sotaque.progress import counter
 from sotaque.settings import Settings
@@ -141,8 +142,8 @@ def seed_of(seed: int, identifier: str) -> int:
 
 
 def match_loudness(samples: np.ndarray, rate_hz: int, target_lufs: float) -> np.ndarray:
-    """Scale to target_lufs, but never beyond a peak of 0.98; under 0.4 s or silent: unchanged."""
-    if len(samples) < loudness.BLOCK_S * rate_hz or not np.any(samples):
+    """Scale to target_lufs, but never beyond a peak of 0.98; under 0.4 s or inaudible: unchanged."""
+    if len(samples) < loudness.BLOCK_S * rate_hz or not failures.is_audible(samples, rate_hz):
         return samples
     gain = 10 ** ((target_lufs - loudness.loudness_lufs(samples, rate_hz)) / 20)
     return (samples * min(gain, PEAK / np.abs(samples).max())).astype(np.float32)

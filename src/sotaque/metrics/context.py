@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from sotaque import audio, manifest
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Utterance
+from sotaque.metrics import failures
 from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 RATE_HZ = 16_000
-SHORTEST_S = 0.05
+CLIPS = "clips.jsonl"
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,34 @@ class Context:
     train: Sequence[Utterance]
     device: torch.device
 
+    def sound(self, utterance: Utterance) -> np.ndarray | None:
+        """What the system generated, (T,) float32 at 16 kHz, the rate of all scorers; None without a file."""
+        return read_sound(self.wav / f"{utterance.id}.wav")
+
     def wave(self, utterance: Utterance) -> np.ndarray | None:
-        """What the system said, (T,) float32 at 16 kHz, the rate of all scorers; None without sound."""
+        """As `sound`, and None where nothing in it is audible."""
         return read_wave(self.wav / f"{utterance.id}.wav")
 
+    def stopped(self) -> dict[str, bool | None]:
+        """id -> whether the model ended the clip itself; empty where no model generated the clips."""
+        path = self.wav / CLIPS
+        if not path.exists():
+            return {}
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return {row["id"]: row.get("stopped") for row in rows}
+
     def row(self, utterance: Utterance, failed: bool = False) -> dict[str, Any]:
-        """The beginning of each metric's row; a clip without sound has failed."""
-        return {"id": utterance.id, "group": utterance.group, "status": "failed" if failed else "ok"}
+        """The beginning of each metric's row; failed: the clip has no speech."""
+        return {
+            "id": utterance.id,
+            "group": utterance.group,
+            "speaker": utterance.speaker,
+            "status": "failed" if failed else "ok",
+        }
 
 
-def read_wave(path: Path) -> np.ndarray | None:
-    """A file at 16 kHz; None where it is missing, empty, shorter than 50 ms or digital silence.
+def read_sound(path: Path) -> np.ndarray | None:
+    """A file at 16 kHz; None where it is missing or empty.
 
     Raises InputError for a file that is damaged.
     """
@@ -69,9 +88,13 @@ def read_wave(path: Path) -> np.ndarray | None:
         if error.code in ("missing", "empty"):
             return None
         raise InputError(f"{path}: {error}; delete it and run the stage that writes it") from None
-    if len(samples) < SHORTEST_S * rate_hz or not np.any(samples):
-        return None
-    return audio.resample(samples, rate_hz, RATE_HZ)
+    return audio.resample(samples, rate_hz, RATE_HZ) if len(samples) else None
+
+
+def read_wave(path: Path) -> np.ndarray | None:
+    """As `read_sound`, and None where nothing in it is audible (failures.is_audible)."""
+    sound = read_sound(path)
+    return sound if failures.is_audible(sound, RATE_HZ) else None
 
 
 def utterances_of(splits: Path, part: str) -> tuple[Utterance, ...]:

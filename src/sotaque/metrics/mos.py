@@ -1,7 +1,8 @@
 """Predicted mean opinion score: DNSMOS (Reddy et al. 2022, ITU-T P.835), by the models inside `speechmos`.
 
 OVRL is the headline; SIG (speech), BAK (background) and P.808 (an older, single scale) stand beside it.
-Trained on noisy real recordings: a number means little alone, its distance to the reference's a lot.
+Trained on noisy real recordings: a number means little alone, its distance to the reference's a lot. DNSMOS
+repeats a clip that is shorter than 9 s to 9 s, so short clips are scored one by one and not joined.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ import numpy as np
 
 from sotaque import audio
 from sotaque.manifest import Utterance
-from sotaque.metrics import bootstrap
 from sotaque.metrics.context import RATE_HZ, Context, Scores
+from sotaque.metrics.registry import Column, Mean, Metric, Reading
 from sotaque.progress import track
-from sotaque.settings import Settings
 
 AT_ONCE = 2  # clips; no score depends on it, and the slowest metric is often the last, beside an idle core
 NICENESS = 10  # of 19: while a training runs it may take back what these threads take
+SCALE = WORST, BEST = 1.0, 5.0  # a clip without speech counts as the worst
 NAMES = {"mos": "ovrl_mos", "sig": "sig_mos", "bak": "bak_mos", "p808": "p808_mos"}
 
 
@@ -66,7 +66,7 @@ def score(context: Context) -> Scores:
             context.row(utterance, failed=one is None) | (one or dict.fromkeys(NAMES))
             for utterance, one in zip(chosen, found, strict=True)
         ]
-    return Scores(rows, {"predictor": "DNSMOS P.835 (speechmos), OVRL", "over": "clips with sound"})
+    return Scores(rows, {"predictor": "DNSMOS P.835 (speechmos), OVRL"})
 
 
 def _step_aside() -> None:
@@ -76,11 +76,42 @@ def _step_aside() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), lowest)
 
 
-def summarize(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, float | None]:
-    """Means over the clips that have sound, with the 95 % interval of OVRL."""
-    spoken = [row for row in rows if row["mos"] is not None]
-    ones = np.ones(len(spoken))
-    means = {name: bootstrap.ratio([row[name] for row in spoken], ones) for name in NAMES}
-    values = [row["mos"] for row in spoken]
-    low, high = bootstrap.interval(values, ones, settings.evaluate.bootstrap_samples, settings.seed)
-    return means | {"mos_low": low, "mos_high": high}
+def describe(method: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (
+            "MOS",
+            f"{method['predictor']}, mean over all clips; it repeats a clip under 9 s to 9 s; "
+            f"a clip without speech counts as {WORST:g}",
+        )
+    ]
+
+
+def explain(reading: Reading) -> str:
+    value, target = reading.figures["mos"], reading.targets.mos
+    beside = (
+        f"; it gives the recordings themselves {value:.2f}, so judge the other rows beside that"
+        if value is not None
+        else ""
+    )
+    demonstration = (
+        " The recordings of the demonstration are espeak-ng, a formant synthesiser that DNSMOS does not take "
+        f"for a person: a target of {target:g} is out of reach for a model that learns to sound like it, and "
+        "missing it says nothing about the adaptation."
+    )
+    return (
+        "MOS is predicted by DNSMOS, which was trained on listeners' votes of noisy and denoised recordings "
+        f"of people{beside}.{demonstration if reading.is_synthetic else ''}"
+    )
+
+
+METRIC = Metric(
+    columns=(
+        Column("mos", "MOS", Mean("mos", WORST, SCALE), "higher", unit="of 5", target="mos", headline=True,
+               clip_field="mos"),
+        *(Column(name, name.upper(), Mean(name, WORST, SCALE), "higher", unit="of 5", in_tables=False)
+          for name in NAMES if name != "mos"),
+    ),
+    score=score,
+    describe=describe,
+    explain=explain,
+)  # fmt: skip

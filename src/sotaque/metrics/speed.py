@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import torch
-
-from sotaque import backends, device, processor
-from sotaque.backends.references import References
-from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
+from sotaque import processor
 from sotaque.manifest import Utterance
-from sotaque.metrics import bootstrap
 from sotaque.metrics.context import Context, Scores
+from sotaque.metrics.registry import Column, Metric, Ratio
 from sotaque.metrics.similarity import hash_order
-from sotaque.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 
 
 def score(context: Context) -> Scores:
     """Time the system on a few test texts, after one that is not counted. Recordings have no speed."""
+    import torch
+
+    from sotaque import device
+
     method = {
         "batch_clips": 1,
         "threads": torch.get_num_threads(),
@@ -44,6 +45,10 @@ def score(context: Context) -> Scores:
 
 def _speaker_of(context: Context) -> tuple[Callable[[Utterance], float], torch.nn.Module | None]:
     """A function that says one utterance and returns the seconds of audio it made; the network it uses."""
+    from sotaque import backends, device
+    from sotaque.backends.references import References
+    from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
+
     backend = backends.load(context.spec.backend, context.base, context.device)
     references, chosen_seed = References(backend, context.train), context.settings.seed
     if context.system == "codec":
@@ -78,16 +83,29 @@ def timed(say: Callable[[Item], float], items: Sequence[Item]) -> list[dict[str,
 def hardware(device: torch.device) -> str:
     """The processor or card that the figures were taken on."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     return processor.describe()
 
 
-def summarize(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, float | None]:
-    """Seconds of computing in all / seconds of audio in all."""
-    compute_s = [row["compute_s"] for row in rows]
-    audio_s = [row["audio_s"] for row in rows]
-    return {
-        "rtf": bootstrap.ratio(compute_s, audio_s),
-        "compute_s": float(np.sum(compute_s)),
-        "audio_s": float(np.sum(audio_s)),
-    }
+def describe(method: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("RTF", "seconds of computing per second of speech, codec included, one clip at a time"),
+        ("Timed on", timed_on(method)),
+    ]
+
+
+def timed_on(method: dict[str, Any]) -> str:
+    """Hardware, threads, and the precision of the network."""
+    threads = "1 thread" if method["threads"] == 1 else f"{method['threads']} threads"
+    return f"{method['hardware']}, {threads}, the network in {method['precision']}"
+
+
+METRIC = Metric(
+    columns=(
+        Column("rtf", "RTF", Ratio("compute_s", "audio_s"), "lower", target="rtf", headline=True),
+    ),
+    score=score,
+    describe=describe,
+)  # fmt: skip

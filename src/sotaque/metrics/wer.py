@@ -2,7 +2,8 @@
 
 WER = (substitutions + deletions + insertions) / words of the reference, summed over the corpus (micro
 average). Both sides pass the named normaliser of the utterance's language first. A clip that is missing
-or silent is an empty hypothesis: every one of its words is wrong.
+or silent is an empty hypothesis: every one of its words is wrong. Since a transcript is needed to tell how a
+clip failed (failures.py), the rows of this metric say that too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 
 from sotaque import languages, text
 from sotaque.manifest import Utterance
-from sotaque.metrics import bootstrap
+from sotaque.metrics import failures
 from sotaque.metrics.context import RATE_HZ, Context, Scores
+from sotaque.metrics.registry import Column, Metric, Ratio, Reading
 from sotaque.progress import counter
-from sotaque.settings import Settings
 
 AT_ONCE_CLIPS = 32
 
@@ -48,12 +49,12 @@ class ErrorRates:
 
     @property
     def wer(self) -> float | None:
-        return bootstrap.ratio([u.word_errors for u in self.utterances], [u.words for u in self.utterances])
+        return _ratio(sum(u.word_errors for u in self.utterances), sum(u.words for u in self.utterances))
 
     @property
     def cer(self) -> float | None:
-        return bootstrap.ratio(
-            [u.character_errors for u in self.utterances], [u.characters for u in self.utterances]
+        return _ratio(
+            sum(u.character_errors for u in self.utterances), sum(u.characters for u in self.utterances)
         )
 
 
@@ -84,35 +85,54 @@ def error_rates(references: Sequence[str], hypotheses: Sequence[str], languages:
 
 
 def score(context: Context) -> Scores:
-    """Let the ASR of the base folder hear every clip of the system."""
+    """Transcribe every clip of the system with the ASR of the base folder; a row tells errors and failure."""
     from sotaque.evaluation.recognizer import Recognizer
 
     recognizer = Recognizer(context.base / "asr", context.device)
-    hypotheses = _transcribe(context, recognizer)
-    rows = []
-    for utterance in context.utterances:
-        heard = hypotheses.get(utterance.id)
-        errors = utterance_errors(utterance.text, heard or "", utterance.language)
-        rows.append(context.row(utterance, failed=heard is None) | _as_row(errors))
+    rows = {row["id"]: row for row in _rows(context, recognizer)}
     codes = sorted({u.language for u in context.utterances})
     normalizers = {code: languages.get(code).normalizer.describe() for code in codes}
-    return Scores(rows, recognizer.describe() | {"normalizer": normalizers})
+    return Scores(
+        [rows[u.id] for u in context.utterances], recognizer.describe() | {"normalizer": normalizers}
+    )
 
 
-def _transcribe(context: Context, recognizer: Any) -> dict[str, str]:
-    """id -> what was heard, for the clips that have sound; clips of like length share a batch."""
-    heard: dict[str, str] = {}
+def _rows(context: Context, recognizer: Any) -> Iterator[dict[str, Any]]:
+    """A row per clip; clips of like length and one language share a batch of the ASR."""
+    stopped = context.stopped()
     ordered = sorted(context.utterances, key=lambda u: (u.language, u.duration_s, u.id))
     with counter(f"wer of {context.system}", len(ordered)) as advance:
         for language, group in itertools.groupby(ordered, key=lambda u: u.language):
-            for some in _parts(list(group), AT_ONCE_CLIPS):
-                waves = {u.id: context.wave(u) for u in some}
-                spoken = {name: wave for name, wave in waves.items() if wave is not None}
-                texts = recognizer.transcribe(list(spoken.values()), RATE_HZ, language)
-                heard.update(zip(spoken, texts, strict=True))
-                for _ in some:
+            for batch in _parts(list(group), AT_ONCE_CLIPS):
+                sounds = {u.id: context.sound(u) for u in batch}
+                audible = {
+                    name: sound for name, sound in sounds.items() if failures.is_audible(sound, RATE_HZ)
+                }
+                texts = recognizer.transcribe(list(audible.values()), RATE_HZ, language)
+                transcripts = dict(zip(audible, texts, strict=True))
+                for utterance in batch:
+                    yield _row(context, utterance, sounds, transcripts, stopped.get(utterance.id))
                     advance()
-    return heard
+
+
+def _row(
+    context: Context,
+    utterance: Utterance,
+    sounds: dict[str, Any],
+    transcripts: dict[str, str],
+    stopped: bool | None,
+) -> dict[str, Any]:
+    errors = utterance_errors(utterance.text, transcripts.get(utterance.id, ""), utterance.language)
+    clip = failures.Clip(
+        sounds[utterance.id],
+        RATE_HZ,
+        recording_s=utterance.duration_s,
+        stopped=stopped,
+        reference=errors.reference.split(),
+        transcript=errors.hypothesis.split(),
+    )
+    row = context.row(utterance, failed=utterance.id not in transcripts) | _as_row(errors)
+    return row | {"duration_s": clip.duration_s, "stopped": stopped, "failure": failures.classify(clip)}
 
 
 def _parts(items: list[Utterance], size: int) -> Iterator[list[Utterance]]:
@@ -128,25 +148,46 @@ def _as_row(errors: UtteranceErrors) -> dict[str, Any]:
         "substitutions": errors.substitutions,
         "deletions": errors.deletions,
         "insertions": errors.insertions,
+        "word_errors": errors.word_errors,
         "characters": errors.characters,
         "character_errors": errors.character_errors,
-        "wer": bootstrap.ratio([errors.word_errors], [errors.words]),
-        "cer": bootstrap.ratio([errors.character_errors], [errors.characters]),
+        "wer": _ratio(errors.word_errors, errors.words),
+        "cer": _ratio(errors.character_errors, errors.characters),
     }
 
 
-def word_errors(row: dict[str, Any]) -> int:
-    return row["substitutions"] + row["deletions"] + row["insertions"]
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None
 
 
-def summarize(rows: Sequence[dict[str, Any]], settings: Settings) -> dict[str, float | None]:
-    """Corpus WER with its 95 % interval, and CER."""
-    errors, words = [word_errors(r) for r in rows], [r["words"] for r in rows]
-    low, high = bootstrap.interval(errors, words, settings.evaluate.bootstrap_samples, settings.seed)
-    character_errors, characters = [r["character_errors"] for r in rows], [r["characters"] for r in rows]
-    return {
-        "wer": bootstrap.ratio(errors, words),
-        "wer_low": low,
-        "wer_high": high,
-        "cer": bootstrap.ratio(character_errors, characters),
-    }
+def describe(method: dict[str, Any]) -> list[tuple[str, str]]:
+    normalizers = "; ".join(_normalizer(language, name) for language, name in method["normalizer"].items())
+    return [
+        ("WER and CER", "errors over the corpus / words or characters; a clip without speech is all wrong"),
+        ("Text normaliser", normalizers),
+        ("ASR", f"openai-whisper, {method['asr']}; {method['decode']}"),
+    ]
+
+
+def _normalizer(language: str, name: str) -> str:
+    """Name, language and what the normaliser does."""
+    return f"{name} (for {language}): {languages.get(language).normalizer.summary}"
+
+
+def explain(_reading: Reading) -> str:
+    return (
+        "The ASR mishears real recordings too: the WER of the reference row is what ASR and normaliser make "
+        "of a perfect reading."
+    )
+
+
+METRIC = Metric(
+    columns=(
+        Column("wer", "WER", Ratio("word_errors", "words", counts_errors=True), "lower", digits=3,
+               target="wer", headline=True, clip_field="wer"),
+        Column("cer", "CER", Ratio("character_errors", "characters", counts_errors=True), "lower", digits=3),
+    ),
+    score=score,
+    describe=describe,
+    explain=explain,
+)  # fmt: skip

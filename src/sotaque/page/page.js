@@ -40,8 +40,9 @@
     header.append(button);
     button.addEventListener("click", () => {
       const key = header.dataset.sort;
-      descending = sort.value === key ? !descending : key !== "text";
+      const repeated = sort.value === key;
       sort.value = key;
+      descending = repeated ? !descending : sort.selectedOptions[0].dataset.order === "descending";
       draw();
     });
   });

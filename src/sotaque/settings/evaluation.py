@@ -24,7 +24,6 @@ class Synthesize:
 
 @dataclass(frozen=True)
 class Evaluate:
-    bootstrap_samples: int = number(1000, 100, 100_000)
     reference_clips: int = number(10, 1, 1000)
     speed_clips: int = number(4, 1, 100)
     threads: int = number(1, 1, 256)

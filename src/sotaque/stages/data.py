@@ -84,7 +84,7 @@ MEASURE = Stage(
         "data/transcripts.py",
         *(f"data/measures/{name}.py" for name in ("row", "signal", "characters", "codec")),
         "evaluation/recognizer.py",
-        *(f"metrics/{name}.py" for name in ("context", "wer", "bootstrap")),
+        *(f"metrics/{name}.py" for name in ("context", "failures", "intervals", "registry", "wer")),
         "vad.py",
         "text.py",
         "languages.py",

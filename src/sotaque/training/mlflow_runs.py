@@ -188,9 +188,12 @@ def _log_inputs(client: MlflowClient, run_id: str, seals: list[tuple[str, str]])
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, float]:
-    return {
-        f"{system}.{name}": float(value)
-        for system, values in metrics["systems"].items()
-        for name, value in values.items()
-        if isinstance(value, (int, float))
-    }
+    """`tuned.wer`, `tuned.wer_low`, `tuned.failures.limit`, ..."""
+    found = {}
+    for system, values in metrics["systems"].items():
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                found[f"{system}.{name}"] = float(value)
+        for kind, clips in values.get("failures", {}).items():
+            found[f"{system}.failures.{kind}"] = float(clips)
+    return found

@@ -7,6 +7,8 @@ from typing import Any
 
 from sotaque.errors import InputError
 from sotaque.evaluation.comparison.entry import Entry, command
+from sotaque.evaluation.page.words import JUDGED
+from sotaque.metrics import TRANSCRIPTS
 
 NAMED = 3
 
@@ -43,7 +45,7 @@ def _said(part: dict[str, Any]) -> str:
 def _only(one: Entry, other: Entry) -> str:
     """The test clips, with what is said in them, that only one has."""
     ours, theirs = (
-        {(r["id"], r["reference"]) for r in e.results["tuned"]["wer"]["rows"]} for e in (one, other)
+        {(r["id"], r["reference"]) for r in e.results[JUDGED][TRANSCRIPTS]["rows"]} for e in (one, other)
     )
     names = sorted(name for name, _ in ours - theirs)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -12,6 +12,7 @@ from sotaque.errors import InputError, IntegrityError
 from sotaque.evaluation import report
 from sotaque.evaluation.page import words
 from sotaque.jobs import Job
+from sotaque.metrics import TRANSCRIPTS
 from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
 from sotaque.stages import SYSTEMS
@@ -36,12 +37,13 @@ class Entry:
 
     @property
     def parameters(self) -> int | None:
-        """Of the tuned network; None where nothing was timed."""
-        return self.results["tuned"]["speed"]["method"].get("parameters")
+        """Of the tuned network; None where no metric counted them."""
+        methods = (metric["method"] for metric in self.results[words.JUDGED].values())
+        return next((method["parameters"] for method in methods if "parameters" in method), None)
 
     def row(self) -> dict[str, Any]:
         """What compare.json says of it."""
-        speed = self.results["tuned"]["speed"]["method"]
+        tuned = self.results[words.JUDGED]
         return {
             "about": self.spec.about,
             "backend": self.spec.backend,
@@ -52,8 +54,8 @@ class Entry:
             "trained_with": self.trained_with,
             "learning": dataclasses.asdict(self.spec.learning),
             "generation": dataclasses.asdict(self.spec.generation),
-            "text": words.text_forms(self.spec, self.results["tuned"]["wer"]["method"]["normalizer"]),
-            "timed_on": words.timed_on(speed),
+            "text": words.text_forms(self.spec, words.languages(tuned)),
+            "measured": dict(words.measured(tuned)),
             "systems": {system: self.metrics["systems"][system] for system in SYSTEMS},
         }
 
@@ -84,7 +86,7 @@ def _entry(model: str, made: dict[str, Job]) -> Entry:
     _check(model, made["report"], sealed)
     results = report.read_results(Path("results") / model)
     learnt = files.read_json(made["train"].seal)["params"]
-    heard = files.read_json(made["evaluate-tuned-wer"].seal)
+    heard = files.read_json(made[f"evaluate-{words.JUDGED}-{TRANSCRIPTS}"].seal)
     asr = {n: s for n, s in files.read_json(made["fetch"].seal)["files"].items() if n.startswith("base/asr/")}
     return Entry(
         model,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sotaque.evaluation.comparison.entry import Entry
 from sotaque.evaluation.page import clips, words
 from sotaque.evaluation.page.render import ABOUT_SYSTEMS
 from sotaque.manifest import Utterance
+from sotaque.metrics import registry
 from sotaque.page import spectrogram, template
 from sotaque.settings import Settings
 
@@ -17,15 +19,19 @@ RECORDINGS = "reference"
 
 
 def html(
-    settings: Settings, entries: Sequence[Entry], differences: Sequence[str], chosen: Sequence[Utterance]
+    settings: Settings,
+    entries: Sequence[Entry],
+    differences: dict[str, dict[str, Any]],
+    chosen: Sequence[Utterance],
 ) -> str:
-    """chosen: the test clips that get players."""
+    """differences: name -> column -> paired difference. chosen: the test clips that get players."""
+    columns = [column for _, column in registry.columns()]
     scores = {RECORDINGS: clips.by_id(entries[0].results["reference"])}
     folders = {RECORDINGS: Path(f"results/{entries[0].model}/wav/reference")}
     for entry in entries:
-        column = f"{entry.model}, tuned"
-        scores[column] = clips.by_id(entry.results["tuned"])
-        folders[column] = Path(f"results/{entry.model}/wav/tuned")
+        column = f"{entry.model}, {words.JUDGED}"
+        scores[column] = clips.by_id(entry.results[words.JUDGED])
+        folders[column] = Path(f"results/{entry.model}/wav/{words.JUDGED}")
     return template.fill(
         TEMPLATE,
         {
@@ -35,13 +41,24 @@ def html(
             "parameters": words.parameters,
             "duration": words.duration,
             "made": {entry.model: how_made(entry) for entry in entries},
-            "differences": differences,
-            "asr": entries[0].results["tuned"]["wer"]["method"],
+            "figure_columns": columns,
+            "interval": words.interval,
+            "failed": words.failed,
+            "differences": {
+                name: [words.difference(column, found[column.name]) for column in columns]
+                for name, found in differences.items()
+            },
+            "clip_columns": clips.columns(),
+            "judged": words.JUDGED,
             "clips": [clips.row(utterance, scores, folders) for utterance in chosen],
             "columns": list(scores),
             "sorts": clips.sorts(scores, "as drawn"),
             "spectrogram_top_khz": spectrogram.TOP_HZ // 1000,
-            "targets": settings.targets,
+            "targets": [
+                f"{column.label} {column.sign} {getattr(settings.targets, column.target):g}"
+                for column in columns
+                if column.target
+            ],
         },
     )
 
@@ -61,5 +78,5 @@ def how_made(entry: Entry) -> list[tuple[str, str]]:
             f"step {entry.selected_step} was selected",
         ),
         *words.own(row["learning"], row["generation"]),
-        ("Timed on", row["timed_on"]),
+        *row["measured"].items(),
     ]

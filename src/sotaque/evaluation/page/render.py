@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from sotaque import rejects
 from sotaque.evaluation.curves import Loss, Selection
 from sotaque.evaluation.page import clips, words
 from sotaque.manifest import Reject, Utterance
+from sotaque.metrics import registry
+from sotaque.metrics.registry import Reading
+from sotaque.metrics.targets import MET, NOT_MET
 from sotaque.model_spec import ModelSpec
 from sotaque.page import charts, spectrogram, template
 from sotaque.settings import Settings
@@ -47,16 +51,19 @@ class Page:
     def _values(self) -> dict[str, Any]:
         parts = {part: manifests.read(self.splits / f"{part}.jsonl") for part in ("train", "val", "test")}
         recordings = next(Path(u.audio).parents[1] for part in parts.values() for u in part)
+        shown = clips.rows(parts["test"], self.results, self.wav, self.settings.report.clips)
         return {
             "model": self.settings.model,
             "about": self.spec.about,
             **self._verdicts(),
             "groups": self.metrics["groups"],
             "about_systems": ABOUT_SYSTEMS,
-            "synthetic": self.settings.ingest.corpus == DEMO,
-            "clips": clips.rows(parts["test"], self.results, self.wav, self.settings.report.clips),
+            "clips": shown,
+            "failures": clips.failed(self.results, (clip["id"] for clip in shown)),
             "clips_total": len(parts["test"]),
-            "judged": clips.JUDGED,
+            "judged": words.JUDGED,
+            "clip_columns": clips.columns(),
+            "clip_order": ", then by ".join(column.label for column in clips.columns()),
             "spectrogram_top_khz": spectrogram.TOP_HZ // 1000,
             "sorts": clips.sorts(self.metrics["systems"], "worst first"),
             "charts": self._charts(),
@@ -73,18 +80,35 @@ class Page:
         return [reject for path in paths if path.exists() for reject in manifests.read(path, Reject)]
 
     def _verdicts(self) -> dict[str, Any]:
-        systems = self.metrics["systems"]
-        targets = {name: t | {"sign": words.SIGNS[name]} for name, t in self.metrics["targets"].items()}
+        systems, verdicts = self.metrics["systems"], self.metrics["targets"]
+        columns = [column for _, column in registry.columns()]
+        states = Counter(verdict["state"] for verdict in verdicts.values())
         return {
+            "columns": columns,
             "systems": systems,
-            "targets": targets,
-            "met": sum(t["pass"] for t in targets.values()),
-            "verdict_text": words.verdict(targets),
-            "main_caption": f"Test clips: {systems['tuned']['clips']}",
-            "mos_reference": systems["reference"]["mos"],
-            "difference": words.difference(self.results, self.settings),
-            "similarity_text": words.similarity_levels(self.results["reference"]["similarity"]["summary"]),
+            "targets": verdicts,
+            "states": states,
+            "verdict": "met" if states[MET] == len(verdicts) else "missed" if states[NOT_MET] else "open",
+            "target_sentences": words.targets(verdicts),
+            "main_caption": f"Test clips: {systems[words.JUDGED]['clips']}",
+            "differences": {
+                name: [words.difference(column, found[column.name]) for column in columns]
+                for name, found in self.metrics["differences"].items()
+            },
+            "interval_methods": words.interval_methods(systems),
+            "interval": words.interval,
+            "failed": words.failed,
+            "explanations": self._explanations(),
         }
+
+    def _explanations(self) -> list[str]:
+        """How to read each metric's figures."""
+        targets, is_synthetic = self.settings.targets, self.settings.ingest.corpus == DEMO
+        found = [
+            registry.get(name).explain(Reading(metric["summary"], targets, is_synthetic))
+            for name, metric in self.results["reference"].items()
+        ]
+        return [sentence for sentence in found if sentence]
 
     def _charts(self) -> list[Any]:
         return [

@@ -1,4 +1,4 @@
-"""What the report says in sentences: the verdict, the paired difference, and how it was all measured."""
+"""What the report says in sentences: verdicts, paired differences, and how it was all measured."""
 
 from __future__ import annotations
 
@@ -6,61 +6,83 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from sotaque import languages
 from sotaque.backends.families import FAMILIES
-from sotaque.metrics import bootstrap, wer
+from sotaque.metrics import METRICS, TRANSCRIPTS, failures, registry
+from sotaque.metrics.registry import Column
 from sotaque.model_spec import ModelSpec, Source
 from sotaque.settings import Settings
 
-SIGNS = {"wer": "<", "mos": ">", "similarity": ">", "rtf": "<"}
-NAMES = {"wer": "WER", "mos": "MOS", "similarity": "similarity", "rtf": "RTF"}
+JUDGED = "tuned"
+DASH = "–"
 
 
-def verdict(targets: dict[str, Any]) -> str:
-    """`WER 0.120 (target < 0.15: met), ...`, of metrics.json's targets."""
-    return ", ".join(_target(name, target) for name, target in targets.items()) + "."
+def targets(verdicts: dict[str, Any]) -> list[str]:
+    """A sentence for each verdict of metrics.json: state, value, target and why."""
+    return [
+        f"{t['state']}: {JUDGED} {column.label} {number(t['value'], column.digits + 1)}, "
+        f"target {column.sign} {t['target']:g}: {t['why']}"
+        for _, column in registry.columns()
+        if column.target and (t := verdicts[column.target])
+    ]
 
 
-def _target(name: str, target: dict[str, Any]) -> str:
-    value = "unknown" if target["value"] is None else f"{target['value']:.3f}"
-    outcome = "met" if target["pass"] else "not met"
-    return f"{NAMES[name]} {value} (target {SIGNS[name]} {target['target']:g}: {outcome})"
+def differences(pairs: dict[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each paired difference of metrics.json, with its intervals."""
+    return [
+        f"{name}, paired, 95 % in brackets: "
+        + "; ".join(
+            f"{column.label} {difference(column, found[column.name])}" for _, column in registry.columns()
+        )
+        for name, found in pairs.items()
+    ]
 
 
-def difference(results: dict[str, dict[str, Any]], settings: Settings) -> str:
-    """WER of tuned minus base, paired over the same texts."""
-    tuned, base = (results[system]["wer"]["rows"] for system in ("tuned", "base"))
-    return paired("Tuned minus base", tuned, base, settings)
+def difference(column: Column, found: dict[str, Any]) -> str:
+    """`−0.512 (−0.602 to −0.430)`, or a dash where nothing is known."""
+    if found["value"] is None:
+        return DASH
+    value, low, high = (
+        DASH if found[key] is None else f"{found[key]:+.{column.digits}f}" for key in ("value", "low", "high")
+    )
+    sentence = value if found["low"] is None else f"{value} ({low} to {high})"
+    return sentence.replace("-", "−")
 
 
-def paired(
-    name: str, minuend: list[dict[str, Any]], subtrahend: list[dict[str, Any]], settings: Settings
-) -> str:
-    """The difference of two systems' WER over the texts that both have spoken, from their rows."""
-    ours, theirs = ({r["id"]: r for r in rows if not r["group"]} for rows in (minuend, subtrahend))
-    shared = sorted(ours.keys() & theirs.keys())
-    first, second = ([wer.word_errors(side[i]) for i in shared] for side in (ours, theirs))
-    words = [ours[i]["words"] for i in shared]
-    value = bootstrap.ratio(np.subtract(first, second), words)
-    if value is None:
-        return ""
-    samples, seed = settings.evaluate.bootstrap_samples, settings.seed
-    low, high = bootstrap.difference_interval(first, second, words, samples, seed)
-    said = f"WER {value:+.3f} (95 % {low:+.3f} to {high:+.3f})".replace("-", "−")
-    return f"{name}, paired over the same {len(shared)} texts: {said}."
+def number(value: float | None, digits: int) -> str:
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
-def similarity_levels(level: dict[str, Any]) -> str:
-    """How to read a similarity, from the summary of the reference row."""
-    said = "Similarity is the cosine between the Resemblyzer embedding of a clip and the speaker's voice."
-    if level["similarity"] is None:
-        return said
-    said += f" The recordings themselves reach {level['similarity']:.3f} with their own speaker"
-    if level["other_speakers"] is not None:
-        said += f" and {level['other_speakers']:.3f} with the other speakers of the corpus"
-    return said + "."
+def figure(row: dict[str, Any], column: Column) -> str:
+    return number(row[column.name], column.digits)
+
+
+def interval(row: dict[str, Any], column: Column) -> str:
+    """`0.05–0.12`; empty where there is none."""
+    low, high = row[f"{column.name}_low"], row[f"{column.name}_high"]
+    return "" if low is None or high is None else f"{low:.{column.digits}f}–{high:.{column.digits}f}"
+
+
+def failed(row: dict[str, Any]) -> str:
+    """`3 (limit 2, cut 1)`, of a system's figures."""
+    kinds = ", ".join(f"{kind} {clips}" for kind in failures.KINDS if (clips := row["failures"][kind]))
+    return f"{row['failed']} ({kinds})" if kinds else str(row["failed"])
+
+
+def interval_methods(systems: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Column and sentence: how its intervals were made, or why there is none; by system where they differ."""
+    lines = []
+    for _, column in registry.columns():
+        methods: dict[str, list[str]] = {}
+        for system, row in systems.items():
+            methods.setdefault(row["intervals"][column.name], []).append(system)
+        told = [f"{', '.join(names)}: {method}" for method, names in methods.items()]
+        lines.append((column.label, next(iter(methods)) if len(methods) == 1 else "; ".join(told)))
+    return lines
+
+
+def measured(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Terms and details of every metric; `results` are one system's, metric -> content of its JSON."""
+    return [line for name in METRICS for line in registry.get(name).describe(results[name]["method"])]
 
 
 def source(part: Source) -> str:
@@ -70,9 +92,9 @@ def source(part: Source) -> str:
     return f"{part.hub} at {part.revision}" if part.hub else f"checkpoint “{part.whisper}”"
 
 
-def _normalizer(language: str, name: str) -> str:
-    """Name, language and what the normaliser does."""
-    return f"{name} (for {language}): {languages.get(language).normalizer.summary}"
+def languages(results: dict[str, Any]) -> list[str]:
+    """Of the test clips, from one system's results."""
+    return sorted(results[TRANSCRIPTS]["method"]["normalizer"])
 
 
 def text_forms(spec: ModelSpec, languages: Iterable[str]) -> dict[str, str]:
@@ -83,9 +105,7 @@ def text_forms(spec: ModelSpec, languages: Iterable[str]) -> dict[str, str]:
 
 def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
     """Terms and details; `results` are those of the tuned system, metric -> content of its JSON."""
-    heard, speed, voice = (results[metric]["method"] for metric in ("wer", "speed", "similarity"))
-    normalizers = "; ".join(_normalizer(language, name) for language, name in heard["normalizer"].items())
-    forms = text_forms(spec, heard["normalizer"])
+    forms = text_forms(spec, languages(results))
     lora = (
         f"LoRA of rank {settings.lora.rank}, alpha {settings.lora.alpha}, dropout {settings.lora.dropout:g}"
     )
@@ -95,21 +115,10 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
         ("Licence of the weights", spec.weights_licence),
         ("Adaptation", f"{lora}; peak learning rate {settings.lr:g}"),
         ("Epochs and seed", f"{settings.epochs} epochs, seed {settings.seed}"),
-        (
-            "WER and CER",
-            "summed over the corpus; 95 % by bootstrap over clips; a clip without sound is all wrong",
-        ),
-        ("Text normaliser", normalizers),
         ("Text as the model reads it", "; ".join(f"{language}: {form}" for language, form in forms.items())),
         *own(asdict(spec.learning), asdict(spec.generation)),
-        ("ASR", f"openai-whisper, {source(spec.asr)}, {heard['asr']}; {heard['decode']}"),
-        ("MOS", f"{results['mos']['method']['predictor']}, mean over {results['mos']['method']['over']}"),
-        (
-            "Similarity",
-            f"{voice['encoder']}; a voice is the mean of {voice['reference_clips']} training clips",
-        ),
-        ("RTF", "seconds of computing per second of speech, codec included, one clip at a time"),
-        ("Timed on", timed_on(speed)),
+        ("Checkpoint of the ASR", source(spec.asr)),
+        *measured(results),
         ("Loudness", "every system's clip is scaled to the loudness of its recording"),
     ]
 
@@ -137,9 +146,3 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest_s = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest_s:02d} s"
-
-
-def timed_on(speed: dict[str, Any]) -> str:
-    """Of a speed's method: hardware, threads, and what the network spoke in."""
-    threads = "1 thread" if speed["threads"] == 1 else f"{speed['threads']} threads"
-    return f"{speed['hardware']}, {threads}, the network in {speed['precision']}"
