@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+from dvc.utils.serialize import load_yaml
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, ResourceSettings
 
@@ -168,7 +169,8 @@ def test_the_code_of_a_stage_holds_all_that_it_imports(word):
 
 
 def test_the_shards_of_dvc_are_those_of_the_parameters():
-    declared = next(v["shard_names"] for v in yaml_file.read(ROOT / "dvc.yaml")["vars"] if "shard_names" in v)
+    variables = load_yaml(ROOT / "dvc.yaml")["vars"]
+    declared = next(value["shard_names"] for value in variables if "shard_names" in value)
     count = yaml_file.read(ROOT / "params.yaml")["shards"]
     assert declared == [f"{i:02d}" for i in range(count)], "shard_names in dvc.yaml must agree with shards"
 

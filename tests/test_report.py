@@ -199,7 +199,7 @@ def test_a_target_is_judged_by_the_whole_interval(name, target, low, high, state
     assert {key: found[key] for key in ("target", "value", "low", "high", "state")} == {
         "target": target, "value": 0.5, "low": low, "high": high, "state": state,
     }  # fmt: skip
-    assert found["why"] == "only four clips" if low is None else f"{low:.2f}" in found["why"]
+    assert found["why"] == "only four clips" if low is None else f"{low:.3f} to {high:.3f}" in found["why"]
 
 
 def test_a_target_without_a_value_is_open(tree):

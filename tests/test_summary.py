@@ -53,7 +53,7 @@ def test_table_targets_and_report(workplace, capsys):
     assert "novel-words" in said
     assert "0.500" in said
     told = " ".join(said.split())
-    assert "met: tuned WER 0.0789, target < 0.15: it is so" in told
+    assert "met: tuned WER 0.079, target < 0.15: it is so" in told
     assert "open: tuned MOS –, target > 3.5: nothing was measured" in told
     assert "not met: tuned RTF 1.400, target < 1: on the wrong side" in told
     assert "tuned minus base, paired, 95 % in brackets: WER −0.500 (−0.600 to −0.420)" in told

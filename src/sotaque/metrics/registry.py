@@ -84,6 +84,11 @@ class Column:
         """Of a target: the value has to be below or above it."""
         return "<" if self.better == "lower" else ">"
 
+    @property
+    def fine_digits(self) -> int:
+        """Beside a target: enough to see on which side of it a value is."""
+        return max(3, self.digits)
+
 
 @dataclass(frozen=True)
 class Reading:

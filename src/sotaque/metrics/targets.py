@@ -24,7 +24,8 @@ def judge(column: Column, target: float, figures: dict[str, Any]) -> dict[str, A
     else:
         state = _state(column.better == "lower", target, low, high)
         where = {MET: "is on the right side", NOT_MET: "is on the wrong side", OPEN: "holds the target"}
-        why = f"the 95 % interval, {low:.{_digits(column)}f} to {high:.{_digits(column)}f}, {where[state]}"
+        digits = column.fine_digits
+        why = f"the 95 % interval, {low:.{digits}f} to {high:.{digits}f}, {where[state]}"
     return {"target": target, "value": value, "low": low, "high": high, "state": state, "why": why}
 
 
@@ -32,8 +33,3 @@ def _state(is_lower_better: bool, target: float, low: float, high: float) -> str
     if is_lower_better:
         return MET if high < target else NOT_MET if low >= target else OPEN
     return MET if low > target else NOT_MET if high <= target else OPEN
-
-
-def _digits(column: Column) -> int:
-    """One more than in tables, so that an interval that ends at the target is seen on its side."""
-    return column.digits + 1

@@ -19,7 +19,7 @@ DASH = "–"
 def targets(verdicts: dict[str, Any]) -> list[str]:
     """A sentence for each verdict of metrics.json: state, value, target and why."""
     return [
-        f"{t['state']}: {JUDGED} {column.label} {number(t['value'], column.digits + 1)}, "
+        f"{t['state']}: {JUDGED} {column.label} {number(t['value'], column.fine_digits)}, "
         f"target {column.sign} {t['target']:g}: {t['why']}"
         for _, column in registry.columns()
         if column.target and (t := verdicts[column.target])
@@ -59,7 +59,9 @@ def figure(row: dict[str, Any], column: Column) -> str:
 def interval(row: dict[str, Any], column: Column) -> str:
     """`0.05–0.12`; empty where there is none."""
     low, high = row[f"{column.name}_low"], row[f"{column.name}_high"]
-    return "" if low is None or high is None else f"{low:.{column.digits}f}–{high:.{column.digits}f}"
+    if low is None or high is None:
+        return ""
+    return f"{low:.{column.digits}f}–{high:.{column.digits}f}".replace("-", "−")
 
 
 def failed(row: dict[str, Any]) -> str:
