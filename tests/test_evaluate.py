@@ -1,5 +1,6 @@
 """The four metrics through the stage's own door: rows, headline, groups, and equal bytes twice."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 import spoken
 import tiny
 from sotaque import audio, files
-from sotaque.evaluation import evaluate
+from sotaque.evaluation import evaluate, synthesize
 from sotaque.settings import Settings
 
 TUNED = Path("results/micro/wav/tuned")
@@ -67,3 +68,13 @@ def test_speed_is_of_the_system_and_not_of_its_files(tree):
     assert figures["rtf"] > 0
     assert {row["id"] for row in value["rows"]} == {"t0", "t1"}
     assert value["groups"] == {}
+
+
+def test_a_model_that_never_ends_a_clip_fails_in_every_clip(tree):
+    """A random network is stopped by the limit: nothing that it says makes up for that."""
+    where = {"splits": Path("data/splits"), "base": spoken.BASE, "network": spoken.MERGED}
+    synthesize.run(Settings(), model=Path("workflow/models/micro.yaml"), system="tuned", out=TUNED, **where)
+    stopped = [json.loads(line)["stopped"] for line in (TUNED / "clips.jsonl").read_text().splitlines()]
+    assert stopped == [False] * 3, "a network that ended by chance proves nothing here"
+    _, value, _ = run("wer")
+    assert [row["failure"] for row in value["rows"]] == ["limit"] * 3

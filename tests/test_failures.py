@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import spoken
+from conftest import ROOT
 from sotaque import audio
 from sotaque.metrics import failures
 from sotaque.metrics.failures import Clip, classify
 
+DOCUMENT = ROOT / "docs/metrics.md"
 RATE_HZ = 16_000
 TEXT = ["o", "gato", "dorme", "perto", "da", "janela"]
 
@@ -129,6 +131,11 @@ def test_a_clip_with_several_faults_is_counted_once_under_the_first():
     assert tuple(counts) == failures.KINDS
     assert counts == dict.fromkeys(failures.KINDS, 0) | {"limit": 1, "empty": 1}
     assert set(failures.ABOUT) == set(failures.KINDS)
+
+
+def test_every_kind_is_documented_in_the_order_in_which_it_applies():
+    rows = [line.split("`")[1] for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
+    assert [row for row in rows if row in failures.KINDS] == list(failures.KINDS)
 
 
 @pytest.mark.parametrize("text", spoken.TEXTS)
