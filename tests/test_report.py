@@ -126,7 +126,9 @@ def run(settings: Settings = Settings(), out: str = "results/micro"):  # noqa: B
 
 def test_metrics_have_exactly_the_promised_keys_and_the_right_figures(tree):
     figures, metrics, _ = run()
-    assert set(metrics) == {"model", "systems", "targets", "differences", "groups", "splits"}
+    assert set(metrics) == {
+        "model", "systems", "targets", "differences", "groups", "splits", "checkpoint",
+    }  # fmt: skip
     assert tuple(sorted(metrics["systems"])) == tuple(sorted(SYSTEMS))
     for row in metrics["systems"].values():
         assert set(row) == KEYS

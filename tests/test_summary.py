@@ -31,6 +31,7 @@ METRICS = {
         "similarity": {"target": 0.85, "value": 0.86, "state": "open", "why": "the interval holds it"},
         "rtf": {"target": 1.0, "value": 1.4, "state": "not met", "why": "on the wrong side"},
     },
+    "checkpoint": {"step": 0, "reason": "the base is kept", "warnings": ["validation loss ended high"]},
 }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def test_table_targets_and_report(workplace, capsys):
     assert "not met: tuned RTF 1.400, target < 1: on the wrong side" in told
     assert "tuned minus base, paired, 95 % in brackets: WER −0.500 (−0.600 to −0.420)" in told
     assert "CER –; MOS +0.25; Similarity –; RTF –" in told
+    assert "checkpoint: the base is kept\nwarning: validation loss ended high\n" in said
     assert "report: results/micro/report.html" in said
     assert "took" not in said
 

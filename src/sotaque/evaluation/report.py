@@ -23,8 +23,9 @@ def run(
 ) -> dict[str, float]:  # fmt: skip
     """Write report.html, metrics.json, headline.json, plots/{loss,selection}.csv; returns the headline."""
     found = read_results(results)
-    metrics = collect(settings, found) | {"splits": parts.fingerprints(splits)}
     losses, selection = curves.read_losses(lora), curves.read_selection(selected)
+    choice = {"step": selection.step, "reason": selection.reason, "warnings": list(selection.warnings)}
+    metrics = collect(settings, found) | {"checkpoint": choice, "splits": parts.fingerprints(splits)}
     files.write_json(out / "metrics.json", metrics)
     files.write_json(out / "headline.json", headline(metrics))
     files.write_text(out / "plots/loss.csv", curves.to_csv(curves.Loss, losses))

@@ -31,6 +31,10 @@ def run(settings: Settings) -> int:
         console.print(table(f"group “{group}”", systems))
     for line in (*words.targets(metrics["targets"]), *words.differences(metrics["differences"])):
         console.print(line, markup=False)
+    checkpoint = metrics["checkpoint"]
+    console.print(f"checkpoint: {checkpoint['reason']}", markup=False)
+    for warning in checkpoint["warnings"]:
+        console.print(f"warning: {warning}", markup=False)
     console.print(f"report: {results}/report.html", markup=False)
     if STARTED.exists():
         console.print(elapsed(float(STARTED.read_text()), time.time()), markup=False)

@@ -33,7 +33,7 @@ from sotaque.evaluation import curves
 from sotaque.evaluation.recognizer import Recognizer
 from sotaque.evaluation.synthesize import SPEAK_FEWER, decoded, match_loudness, seed_of
 from sotaque.manifest import Utterance
-from sotaque.metrics import failures, intervals, wer
+from sotaque.metrics import failures, intervals, similarity, wer
 from sotaque.metrics.similarity import SpeakerEncoder, Voices, hash_order
 from sotaque.progress import track
 from sotaque.settings import Settings, Targets
@@ -257,19 +257,43 @@ class Evaluator:
         self.voices = Voices(of_texts, settings.evaluate.reference_clips, self.encoder)
 
     def evaluate(self, network: torch.nn.Module, generation: Generation) -> list[ClipScores]:
-        rate_hz = self.backend.codec_rate_hz
+        """The scores of every text as the network speaks it, in the order of the texts."""
         waves, stopped = speak(self.settings, self.backend, self.references, self.texts, network, generation)
-        transcripts = transcribe(self.recognizer, self.texts, waves, rate_hz)
+        transcripts = transcribe(self.recognizer, self.texts, waves, self.backend.codec_rate_hz)
+        similarities = self._similarities(waves)
         return [
-            self._score(*clip) for clip in zip(self.texts, waves, stopped, transcripts, strict=True)
-        ]  # fmt: skip
+            self._score(utterance, samples, ended, transcript, similarities[utterance.id])
+            for utterance, samples, ended, transcript in zip(
+                self.texts, waves, stopped, transcripts, strict=True
+            )
+        ]
 
-    def _score(self, utterance: Utterance, samples: np.ndarray, stopped: bool, transcript: str) -> ClipScores:
+    def _similarities(self, waves: Sequence[np.ndarray]) -> dict[str, float | None]:
+        """By id: 0 for a clip without speech, None for a speaker without a recording to compare with."""
         rate_hz = self.backend.codec_rate_hz
+        speech: dict[str, dict[str, np.ndarray]] = {}
+        for utterance, samples in zip(self.texts, waves, strict=True):
+            own = speech.setdefault(utterance.speaker, {})
+            own[utterance.id] = self.encoder.speech(samples, rate_hz)
+        found = {}
+        for speaker, clips in speech.items():
+            rows = similarity.compare(self.encoder, self.voices, speaker, clips)
+            silent = similarity.WITHOUT_SPEECH if self.voices.vectors.get(speaker) else None
+            found |= {name: row["similarity"] if len(clips[name]) else silent for name, row in rows.items()}
+        return found
+
+    def _score(
+        self,
+        utterance: Utterance,
+        samples: np.ndarray,
+        stopped: bool,
+        transcript: str,
+        similarity: float | None,
+    ) -> ClipScores:
         errors = wer.utterance_errors(utterance.text, transcript, utterance.language)
         clip = failures.Clip(
             samples=samples,
-            rate_hz=rate_hz,
+            rate_hz=self.backend.codec_rate_hz,
             recording_s=utterance.duration_s,
             stopped=stopped,
             reference=errors.reference.split(),
@@ -280,17 +304,11 @@ class Evaluator:
             speaker=utterance.speaker,
             word_errors=errors.word_errors,
             words=errors.words,
-            similarity=self._similarity(utterance.speaker, samples),
+            similarity=similarity,
             failure=failures.classify(clip),
             duration_s=clip.duration_s,
             recording_s=utterance.duration_s,
         )
-
-    def _similarity(self, speaker: str, samples: np.ndarray) -> float | None:
-        if not self.voices.vectors.get(speaker):
-            return None
-        vector = self.encoder.embed(samples, self.backend.codec_rate_hz)
-        return 0.0 if vector is None else self.voices.similarity(vector, speaker)
 
 
 def speak(
