@@ -14,7 +14,7 @@ import regex
 from sotaque.normalizers.basic import prepare
 
 _WORD = regex.compile(r"(?<![\d,])\d+,\d+(?!,?\d)|[\p{L}\p{N}][\p{L}\p{N}\p{Mn}\p{Mc}]*")
-_ACRONYM = regex.compile(r"(?<!\p{L})(?:\p{L}\.){2,}(?!\p{L})")
+_ACRONYM = regex.compile(r"(?<![\p{L}.])(?:\p{L}\.){2,}+(?!\p{L})")
 _NUMBER = r"(\d+(?:,\d+)?)"
 _DIGITS = re.compile(r"\d+(?:,\d+)?")
 _ORDINAL = re.compile(r"(\d+)(os|as|o|a|er)")
