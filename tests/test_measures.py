@@ -8,10 +8,11 @@ from tokenizers import Tokenizer, models
 
 import tiny
 from sotaque import audio, vad
-from sotaque.data import pauses
+from sotaque.data import measure, pauses
 from sotaque.data.measures import characters, codec, limits, relative, signal
 from sotaque.data.measures.table import Table
 from sotaque.espeak import speak
+from sotaque.manifest import Utterance
 from sotaque.settings import Code, Quality
 
 RATE_HZ = 24_000
@@ -170,3 +171,14 @@ def test_a_clip_on_the_limit_is_not_beyond_it(code, values, bound, expected):
     assert limit.beyond(table, bound).tolist() == expected
     worst = np.nanargmax(limit.badness(table))
     assert expected[worst], "the worst clip is beyond the limit"
+
+
+def test_the_rate_of_speech_counts_letters_as_written_and_equal_sentences_are_found_in_any_spelling(tmp_path):
+    samples = tone(duration_s=2.0, amplitude=0.1).astype(np.float32)
+    audio.write(tmp_path / "a.wav", samples, RATE_HZ)
+    rows = []
+    for written in ("Vinte e um.", "21"):
+        clip = Utterance("a", (tmp_path / "a.wav").as_posix(), written, "ana", "pt", duration_s=2.0)
+        rows.append(measure.measured(clip, clip, None))
+    assert [row.characters_per_s for row in rows] == [10 / 2, 2 / 2]
+    assert rows[0].sentence_sha256 == rows[1].sentence_sha256

@@ -179,6 +179,19 @@ def test_nothing_breaks_a_normaliser_and_letters_always_leave_words():
 
 
 @pytest.mark.parametrize("language", RULED)
+@pytest.mark.parametrize(
+    "part",
+    ["9", ".000", "1,", "1 ", "1:30 ", "1h", "R$ 9", "9%", "n.º", "(", "-", "a.", "mil ", "5 mil ", "ten ",
+     "million ", "oh 1 ", "anti ", "ألف ", "خمسة و"],
+)  # fmt: skip
+def test_the_longest_transcript_of_one_thing_takes_no_time(language, part):
+    start = time.process_time()
+    for end in ("", " milhões e meio", " million", "%", "º", " €"):
+        languages.get(language).normalizer.apply("1" + part * (10_000 // len(part)) + end)
+    assert time.process_time() - start < 5, "a pattern whose time grows with the square takes minutes"
+
+
+@pytest.mark.parametrize("language", RULED)
 def test_a_hundred_thousand_texts_take_less_than_a_minute(language):
     """0.6 ms each; a text of 80 to 100 letters took 0.1 to 0.4 ms on an AMD EPYC, shared with other work."""
     texts = [t for p in spelling_pairs.read() if p[0] == language for t in p[2:]]

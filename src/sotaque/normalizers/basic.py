@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import regex
@@ -11,12 +12,14 @@ _INVISIBLE = regex.compile(r"[\p{Cf}\uFE00-\uFE0F]")
 _BRACKETS = regex.compile(r"[()\[\]<>{}]")
 # A mark belongs to the letter or digit before it; alone, or around a sign, it is no part of a word.
 _BETWEEN_WORDS = regex.compile(r"[\p{P}\p{S}\p{Me}]|(?<![\p{L}\p{N}\p{M}])\p{M}+")
+# More digits than any number that is said; without a bound the patterns over digits take hours.
+_LONG_NUMBER = re.compile(r"((?:\d[.,]?){15})(?=\d)")
 
 
 def prepare(text: str) -> str:
-    """Lower case, one kind of apostrophe, spaces for brackets, nothing invisible; NFC."""
+    """Lower case, one kind of apostrophe, spaces for brackets, nothing invisible, 15 digits at most; NFC."""
     text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text).translate(_APOSTROPHES))
-    return _BRACKETS.sub(" ", text).lower()
+    return _LONG_NUMBER.sub(r"\1 ", _BRACKETS.sub(" ", text).lower())
 
 
 def split_words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import regex
 from sotaque.normalizers.basic import prepare
 
 _WORD = regex.compile(r"(?<![\d,])\d+,\d+(?!,?\d)|[\p{L}\p{N}][\p{L}\p{N}\p{Mn}\p{Mc}]*")
-_ACRONYM = regex.compile(r"(?<!\p{L})(?:\p{L}\.){2,}(?!\p{L})")
+_ACRONYM = regex.compile(r"(?<![\p{L}.])(?:\p{L}\.){2,}+(?!\p{L})")
 _NUMBER = r"(\d+(?:,\d+)?)"
 _DIGITS = re.compile(r"\d+(?:,\d+)?")
 _ORDINAL = re.compile(r"(\d+)(os|as|o|a|er)")
@@ -235,7 +235,7 @@ class Romance:
         rules, total, limit, end = self.rules, Decimal(0), None, position
         while position < len(words) and _DIGITS.fullmatch(words[position]):
             value, scaled = Decimal(words[position].replace(",", ".")), position + 1
-            while scaled < len(words) and words[scaled] in rules.scales:
+            while scaled < min(len(words), position + 3) and words[scaled] in rules.scales:
                 value *= 10 ** rules.scales[words[scaled]]
                 scaled += 1
             is_scaled = scaled > position + 1
