@@ -251,7 +251,6 @@ from sotaque.backends.families import CsmGeneration
 sys.path.insert(0, sys.argv[1])
 import test_csm
 from pathlib import Path
-torch.set_num_threads(1)
 backend = Backend(Path(sys.argv[2]), torch.device("cpu"))
 csm = CsmForConditionalGeneration.from_pretrained(sys.argv[3]).eval()
 prompt = test_csm.prompt(backend)

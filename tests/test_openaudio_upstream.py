@@ -18,7 +18,6 @@ from fish_speech.models.text2semantic.inference import generate
 from fish_speech.models.text2semantic.llama import DualARTransformer
 
 folder, prompt, out, frames, *takes = sys.argv[1:]
-torch.set_num_threads(1)
 network = DualARTransformer.from_pretrained(folder, load_weights=True).float().eval()
 assert type(network) is DualARTransformer and "sotaque" not in sys.modules
 possible = torch.zeros(network.config.vocab_size, dtype=torch.bool)

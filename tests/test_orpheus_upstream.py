@@ -19,7 +19,6 @@ from snac import SNAC
 from transformers import LlamaForCausalLM
 
 folder, codec, given, out = sys.argv[1:]
-torch.set_num_threads(1)
 llama = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
 assert "sotaque" not in sys.modules
 with np.load(given) as values:

@@ -1,8 +1,8 @@
 """SNAC: waves to codes and back, in the frames of layout.py.
 
 A frame is hop_length * vq_strides[0] samples (2048 at 24 kHz: 85.3 ms). SNAC pads the end with zeros to
-a whole frame; here that is done before, so that clips of equal padded length share a batch and each gets
-the codes it would get alone.
+a whole frame. Here that is done before, so that on a GPU clips of equal padded length share a batch. On a CPU
+each clip is encoded alone, so its codes never depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from snac import SNAC
 from torch.nn.utils import parametrize
 
 from sotaque.backends.orpheus import layout
-from sotaque.backends.orpheus.encoder import MOST_CLIPS, Encoder
+from sotaque.backends.orpheus.encoder import Encoder
 from sotaque.errors import InputError, ModelError
 
-BATCH = {"cpu": (256, MOST_CLIPS), "cuda": (512, 512)}  # frames, clips; a CPU gains nothing beyond its cache
+# Frames and clips of a batch. On a CPU a batch gains little and makes last bits depend on neighbours.
+BATCH = {"cpu": (1, 1), "cuda": (512, 512)}
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 

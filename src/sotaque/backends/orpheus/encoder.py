@@ -1,11 +1,13 @@
-"""SNAC's encoder on a CPU: the same sums in the same order, so the same bits, in less than half the time.
+"""SNAC's encoder for one clip on a CPU, in less than half the time.
 
 PyTorch's depthwise convolution is slow where it is dilated, up to seven times slower than the seven
-shifted additions it stands for. Which of two orders of these additions it computes depends on its
-kernels, so each convolution is asked, and one that agrees with neither is left as it is. The rest is
-spared memory: activations change in place, in memory that one batch leaves to the next, for a page that
-is new costs more than the sum it holds; and the first block, whose activations are the largest, takes a
-few clips at a time.
+shifted additions it stands for. Which of two orders of these additions it computes depends on the processor
+and on shapes, so each convolution is asked, and one that agrees with neither is left as it is. The latents
+are the module's own up to rounding, and on many processors bit for bit. The rest is spared memory:
+activations change in place, in memory that one clip leaves to the next, for a page that is new costs more
+than the sum it holds.
+
+A batch would change last bits: for other shapes PyTorch computes convolutions and products in other ways.
 """
 
 from __future__ import annotations
@@ -18,38 +20,33 @@ from snac import SNAC
 from snac.layers import Snake1d
 from torch import nn
 
-MOST_CLIPS = 15  # of a batch: beyond, PyTorch's convolutions of one step give other bits
-FIRST_BLOCK_SAMPLES = 2**16  # 2 MB of activations in the micro codec, 12 MB in Orpheus'
-_PROBE = (2, 1000)  # clips, steps
+_PROBE_STEPS = 1000
 
 Order = Callable[[nn.Conv1d, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Encoder:
-    """What `snac.encoder` computes of up to MOST_CLIPS on one thread; the weights are the module's own."""
+    """What `snac.encoder` computes of one clip; the weights are the module's own."""
 
     def __init__(self, snac: SNAC):
-        self.first, self.block, *self.rest = snac.encoder.block
+        self.layers = list(snac.encoder.block)
         convs = [module for module in snac.encoder.modules() if isinstance(module, nn.Conv1d)]
         self.orders: dict[nn.Module, Order] = {conv: agreeing(conv) for conv in convs}
         self.memory: dict[str, torch.Tensor] = {}
 
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Waves (B, 1, T) -> latents (B, C, T / hop)."""
-        size = max(1, FIRST_BLOCK_SAMPLES // batch.shape[-1])
-        latents = torch.cat([self._first_block(part) for part in batch.split(size)])
-        for layer in self.rest:
-            latents = self._run(layer, latents)
-        return latents
-
-    def _first_block(self, part: torch.Tensor) -> torch.Tensor:
-        room = self._room("first", len(part), self.first.out_channels, part.shape[-1])
-        return self._run(self.block, self.orders[self.first](self.first, part, room))
+    def __call__(self, wave: torch.Tensor) -> torch.Tensor:
+        """A wave (1, 1, T) -> latents (1, C, T / hop)."""
+        x = wave
+        for layer in self.layers:
+            x = self._run(layer, x)
+        return x.clone()  # out of the memory that the next clip overwrites
 
     def _run(self, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """EncoderBlock(x), in x's own memory; other layers as they are."""
+        if layer in self.orders:
+            return self.orders[layer](layer, x, self._room("entered", 1, layer.out_channels, x.shape[-1]))
         if not hasattr(layer, "block"):
-            return self.orders[layer](layer, x, torch.empty(x.shape)) if layer in self.orders else layer(x)
+            return layer(x)
         *units, last, down = layer.block
         one, two = self._room("one", *x.shape), self._room("two", *x.shape)
         for unit in units:
@@ -74,8 +71,7 @@ def snake(module: Snake1d, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
 
 def one_step(conv: nn.Conv1d, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     """A convolution with a kernel of one step."""
-    for clip, made in zip(x, out, strict=True):
-        torch.addmm(conv.bias[:, None], conv.weight[..., 0], clip, out=made)
+    torch.addmm(conv.bias[:, None], conv.weight[..., 0], x[0], out=out[0])
     return out
 
 
@@ -88,7 +84,7 @@ def bias_last(conv: nn.Conv1d, x: torch.Tensor, out: torch.Tensor) -> torch.Tens
 
 
 def _add_taps(conv: nn.Conv1d, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Add the input (B, C or 1, T), shifted and weighted, once for each tap; zeros beyond its ends."""
+    """Add the input (1, C or 1, T), shifted and weighted, once for each tap; zeros beyond its ends."""
     steps = x.shape[-1]
     for tap, weight in enumerate(conv.weight.unbind(-1)):
         shift = tap * conv.dilation[0] - conv.padding[0]
@@ -107,7 +103,7 @@ def agreeing(conv: nn.Conv1d) -> Order:
     """The order of additions that gives the convolution's own bits on noise."""
     if conv.weight.shape[1] != 1 or conv.bias is None:
         return as_it_is
-    noise = torch.empty(_PROBE[0], conv.in_channels, _PROBE[1])
+    noise = torch.empty(1, conv.in_channels, _PROBE_STEPS)
     noise.normal_(generator=torch.Generator().manual_seed(0))
     wanted = conv(noise)
     for order in (bias_first, bias_last):
