@@ -150,11 +150,15 @@ def test_a_frame_that_is_left_out_teaches_the_depth_decoder_nothing(backend, net
 
 
 def test_what_has_no_position_is_refused(backend, network):
-    """CSM-1B has 2,048: for the prompt, and for as many frames as may come."""
+    """CSM-1B has 2,048: for the prompt, and for the frames that follow it."""
     one = dataclasses.replace(prompt(backend), text="bom dia " * 5)
-    told = r"'bom dia .*' and its reference take \d+ positions .* 2000 more, .* 2048; lower max_s"
+    long = dataclasses.replace(one, text="bom dia " * 256)
+    told = r"'bom dia .*' and its reference take 2\d+ positions, and the network has 2048; cut the text"
     with pytest.raises(InputError, match=told):
-        backend.generate(network, [one], CsmGeneration(max_s=160.0), [0])
+        backend.generate(network, [long], CsmGeneration(), [0])
+    nearly = dataclasses.replace(one, text="bom dia " * 240)
+    left = backend.limit_frames(nearly, CsmGeneration())
+    assert left == 2048 - len(backend.prompt(nearly)) < 200
     with pytest.raises(InputError, match=r"2\d+ positions, and the network has 2048"):
         backend.example(one, np.ones((2020, tiny_csm.CODEBOOKS), np.int16), True)
 

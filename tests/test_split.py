@@ -2,6 +2,7 @@
 
 import functools
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from sotaque.settings import Settings, Split
 
 WANTED = Split(val_share=0.2, test_share=0.2)
 DIGITS = ["uma", "duas", "três", "quatro", "cinco", "seis", "sete", "oito", "nove"]
+MODEL = Path("workflow/models/micro.yaml")
 
 
 def clip(number: int, text: str = "", speaker: str = "ana", part: str = "") -> Utterance:
@@ -209,7 +211,7 @@ def test_the_stage_reads_every_shard_and_counts(tmp_path):
         manifest.write(tmp_path / "wav" / shard / "rejects.jsonl", [])
     dropped = [Reject(f"c{n:04d}", "", "quality", "noisy", "") for n in (3, 50)]
     manifest.write(tmp_path / "quality/rejects.jsonl", dropped)
-    metrics = split.run(settings, wav=tmp_path / "wav", quality=tmp_path / "quality", out=tmp_path / "splits")
+    metrics = split.run(settings, model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality", out=tmp_path / "splits")
     read = {name: manifest.read(tmp_path / f"splits/{name}.jsonl") for name in split.PARTS}
     assert {f"{name}_clips": len(rows) for name, rows in read.items()}.items() <= metrics.items()
     kept = {u.id for rows in read.values() for u in rows}
@@ -224,7 +226,7 @@ def test_the_stage_writes_the_leaks_and_loses_nothing(tmp_path):
     manifest.write(tmp_path / "wav/00/rejects.jsonl", [])
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     out = tmp_path / "splits"
-    metrics = split.run(Settings(shards=1), wav=tmp_path / "wav", quality=tmp_path / "quality", out=out)
+    metrics = split.run(Settings(shards=1), model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality", out=out)
     rejects = manifest.read(out / "rejects.jsonl", Reject)
     assert [(r.id, r.code) for r in rejects] == [("c0030", "leak")]
     assert metrics["rejected"] == 1
@@ -234,7 +236,7 @@ def test_the_stage_writes_the_leaks_and_loses_nothing(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     with pytest.raises(InputError, match=r"00/manifest\.jsonl"):
-        split.run(Settings(), wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits")
+        split.run(Settings(), model=MODEL, wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits")
 
 
 @pytest.mark.parametrize(("lost", "stops"), [(5, False), (6, True)])
@@ -248,7 +250,7 @@ def test_more_clips_that_normalize_rejected_than_allowed_stop_the_run(tmp_path, 
     manifest.write(tmp_path / "wav/01/rejects.jsonl", [])
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     stage = functools.partial(
-        split.run, Settings(shards=2, split=WANTED), wav=tmp_path / "wav", quality=tmp_path / "quality",
+        split.run, Settings(shards=2, split=WANTED), model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality",
         out=tmp_path / "splits",
     )  # fmt: skip
     if not stops:

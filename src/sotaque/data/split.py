@@ -127,8 +127,8 @@ def without_lone(
             speakers = _listed(sorted({u.speaker for u in parts[name]}))
             raise InputError(
                 f"split: no speaker of {name} has a training clip of {shortest_s:g} s or more to be the "
-                f"reference that {family} speaks with: {speakers}. Set split.by: text; a corpus that names its "
-                "own parts must have training clips of the speakers of val and test"
+                f"reference that {family} speaks with: {speakers}. Set split.by: text; a corpus that names "
+                "its own parts must have training clips of the speakers of val and test"
             )
         for utterance in parts[name]:
             known_s = longest_s.get(utterance.speaker)

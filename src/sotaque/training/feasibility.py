@@ -131,7 +131,7 @@ def _cause(utterance: Utterance, limit_s: float, generation: Generation) -> str:
 
 def _fixes(generation: Generation, model: Path) -> dict[str, str]:
     return {
-        BY_USER: f"Take generation.max_s ({generation.max_s}) out of {model}: without it each text has its own",
+        BY_USER: f"Take generation.max_s ({generation.max_s}) out of {model}: each text then has a limit",
         BY_TEXT: (
             f"They are read {durations.MARGIN:g} times as slowly as usual: see whether these texts belong to "
             "these recordings, and whether those hold long pauses"

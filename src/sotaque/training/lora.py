@@ -87,10 +87,10 @@ def _refuse_tied(network: torch.nn.Module, targets: Sequence[str] | str) -> None
             continue
         others = " and ".join(name for name in names if name != target)
         raise ModelError(
-            f"lora_targets includes {target}, whose weight is tied to {others} in this base: an adapter on it "
-            f"cannot be merged, for the merged weight would change {others} too. Take it out of lora_targets in "
-            f"the model's file; to train it, write lora.modules_to_save: [{target.rpartition('.')[2]}] in "
-            "params.yaml, which trains both as one"
+            f"lora_targets includes {target}, whose weight is tied to {others} in this base: an adapter on "
+            f"it cannot be merged, for the merged weight would change {others} too. Take it out of "
+            "lora_targets in the model's file; to train it, write lora.modules_to_save: "
+            f"[{target.rpartition('.')[2]}] in params.yaml, which trains both as one"
         )
 
 
