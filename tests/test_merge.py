@@ -11,7 +11,7 @@ import tiny
 from sotaque import backends, files
 from sotaque.errors import ModelError
 from sotaque.settings import Lora
-from sotaque.training import lora, merge
+from sotaque.training import lora, merge, record
 
 CPU = torch.device("cpu")
 BASE, LORA, OUT = Path("models/tiny/base"), Path("models/tiny/lora"), Path("models/tiny/merged")
@@ -31,6 +31,7 @@ def settings(tmp_path, monkeypatch):
         for parameter in lora.trainable(network).values():
             torch.nn.init.normal_(parameter, std=0.2)
         lora.save(network, LORA / lora.step_name(step))
+    record.write(tiny.RECORD, LORA)
     return tiny.settings()
 
 

@@ -28,6 +28,7 @@ from sotaque.backends.families import ChatterboxGeneration
 
 KEPT = ("_attn_implementation", "output_attentions")
 REPETITION_PENALTY = {"v2": 2.0, "v3": 1.2}
+ATTENTION = "transformers.integrations.sdpa_attention"  # is asked for weights that nobody reads
 ANALYSED_TEXT = 5  # ids with start and stop: of shorter texts the analyser raises IndexError
 
 
@@ -99,5 +100,5 @@ def _left_as_found(t3: torch.nn.Module) -> Iterator[None]:
 def _quiet() -> None:
     """No bar for every clip, no warning of each repeated code, which upstream answers itself."""
     upstream.load("chatterbox.models.t3.t3").tqdm = functools.partial(tqdm.tqdm, disable=True)
-    for name in ("chatterbox", "transformers.generation.configuration_utils"):
+    for name in ("chatterbox", "transformers.generation.configuration_utils", ATTENTION):
         logging.getLogger(name).setLevel(logging.ERROR)
