@@ -204,10 +204,10 @@ def test_each_item_has_the_limit_of_its_own_text(subject, backend, monkeypatch):
 
 
 def test_max_s_and_the_context_bound_the_limit(subject, backend):
-    prompt = dataclasses.replace(subject.prompts[0], text="frase comprida " * 40)
+    prompt = dataclasses.replace(subject.prompts[0], text="9" * 20)
     free, bounded = (backend.limit_frames(prompt, backend.generation(max_s=s)) for s in (None, 1.5))
     assert bounded == int(1.5 * backend.frame_rate_hz) < free
     assert free <= durations.limit_s(prompt.text) * backend.frame_rate_hz
-    endless = dataclasses.replace(prompt, text="frase comprida " * 150)
+    endless = dataclasses.replace(prompt, text="9" * 200)
     most = backend.limit_frames(endless, backend.generation())
     assert most < durations.limit_s(endless.text) * backend.frame_rate_hz

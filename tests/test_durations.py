@@ -51,7 +51,7 @@ def test_the_limit_leaves_room_for_slow_speakers_and_pauses():
     [
         ("pt-br", "pt", "O gato dorme perto da janela, e a chuva cai sobre a cidade em 1984."),
         ("es", "es", "¿Cuánto cuesta el pan? Cuesta 2,50 euros; y la leche, 99 céntimos."),
-        ("en-gb", "en", "The train to London leaves at half past nine, from platform number 12."),
+        ("en-us", "en", "The train to London leaves at half past nine, from platform number 12."),
         ("ar", "ar", "كيف حالك اليوم، وأين تسكن الآن؟"),
         ("pt-br", "pt", "Oi."),
     ],

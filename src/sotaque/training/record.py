@@ -75,7 +75,7 @@ def read(folder: Path) -> TrainingRecord:
         if values["lora"] is not None:
             values["lora"] = LoraRecord(**{key: _frozen(value) for key, value in values["lora"].items()})
         return TrainingRecord(**{key: _frozen(value) for key, value in values.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a record of a training ({error}); run train again") from None
 
 
