@@ -87,10 +87,10 @@ def test_texts_that_would_be_cut_are_named_by_cause(backend, tmp_path, caplog):
     assert [(cut.id, cut.cause) for cut in cuts] == [
         ("slow", feasibility.BY_TEXT), ("user", feasibility.BY_USER),
     ]  # fmt: skip
-    assert "user: 5.1 s, the limit is 4.9 s. Take generation.max_s (5.0) out of workflow/models/tiny.yaml" in (
+    assert "user: 5.1 s, its limit is 4.9 s. Take generation.max_s (5.0) out of workflow/models/tiny.yaml" in (
         caplog.text
     )
-    assert "slow: 4.0 s, the limit is 3.9 s. They are read 3 times as slowly as usual" in caplog.text
+    assert "slow: 4.0 s, its limit is 3.9 s. They are read 3 times as slowly as usual" in caplog.text
 
 
 def test_a_recording_longer_than_the_context_is_named(backend, tmp_path, caplog):
