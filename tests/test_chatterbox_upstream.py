@@ -77,9 +77,7 @@ def test_the_fixture_names_its_source():
 @pytest.mark.parametrize("case", UPSTREAM["cases"], ids=lambda case: case["text"])
 def test_v3_is_upstreams_current_code(v3, reference, case):
     """Same ids, two equal ones in a row among them; and the sound of the last code is cut."""
-    ids, wave = speak(
-        v3, "v3", case["text"], case["language"], case["max_codes"], reference, case["seed"]
-    )
+    ids, wave = speak(v3, "v3", case["text"], case["language"], case["max_codes"], reference, case["seed"])
     assert ids == case["ids"]
     codes = len(ids) - (ids[-1] == fixture.STOP)
     assert len(wave) == case["samples"] == (codes - 1) * fixture.FRAME_SAMPLES
@@ -125,9 +123,11 @@ def test_t3_generates_in_float32(v2):
     assert v2.speaking_dtype == torch.float32
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "workflow/models").glob("chatterbox-*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "workflow/models").glob("chatterbox-*.yaml")), ids=lambda p: p.stem
+)
 def test_the_shipped_files_have_the_version_of_their_weights(path):
-    """Placeholders stand where a folder or a revision is to be named, so the file is built and not checked."""
+    """A placeholder stands where a folder or a revision is to be named: the file is built, not checked."""
     spec = model_spec._build(model_spec.yaml_file.read(path), path)
     [weights] = [name for name in spec.network.files if name.startswith("t3_")]
     assert spec.generation.version == ("v2" if weights == network.NAME else "v3")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from families import FAMILIES
-from sotaque.backends import families as backends_families
 from sotaque.backends import durations
+from sotaque.backends import families as backends_families
 from sotaque.training import lora, merge
 
 pytestmark = pytest.mark.parametrize("subject", sorted(FAMILIES), indirect=True)

@@ -114,7 +114,9 @@ def test_upstreams_defaults_end_at_speech_end(settings):
 
     path = BASE / "network/generation_config.json"
     before = files.read_json(path) if path.exists() else {}
-    files.write_json(path, before | {"eos_token_id": tiny.SMALL.text_end, "_from_model_config": True, "top_k": 7})
+    files.write_json(
+        path, before | {"eos_token_id": tiny.SMALL.text_end, "_from_model_config": True, "top_k": 7}
+    )
     run(settings)
     llama = AutoModelForCausalLM.from_pretrained(OUT)
     layout = backends.load("orpheus", BASE, CPU).layout

@@ -44,21 +44,27 @@ def test_a_damaged_record_is_named(tmp_path, text):
 def test_lora_by_hand():
     assert described() == {
         "Adaptation": "LoRA of rank 32, alpha 64, dropout 0; on q_proj, v_proj; 12,345 trainable parameters",
-        "Optimization": "AdamW, peak learning rate 0.001, linear schedule after a warm-up of 5%, weight decay 0, "
-        "gradient norm at most 1",
+        "Optimization": "AdamW, peak learning rate 0.001, linear schedule after a warm-up of 5%, weight "
+        "decay 0, gradient norm at most 1",
         "Batches": "4 clips an optimizer step; no loss on the text",
         "Training": "600 steps, 6 epochs over 400 clips of 31.2 min; float32; seed 42",
     }
 
 
 def test_every_option_is_said():
-    assert lora(rslora=True).startswith("LoRA of rank 32, alpha 64, dropout 0; rsLoRA: scaled by alpha / sqrt")
+    assert lora(rslora=True).startswith(
+        "LoRA of rank 32, alpha 64, dropout 0; rsLoRA: scaled by alpha / sqrt"
+    )
     assert lora(dora=True).startswith("LoRA with DoRA of rank 32")
     assert lora(base_4bit=True).startswith("QLoRA (LoRA on a base in 4 bits) of rank 32")
-    assert "trained whole beside it: embed_tokens, lm_head" in lora(modules_to_save=("embed_tokens", "lm_head"))
+    assert "trained whole beside it: embed_tokens, lm_head" in lora(
+        modules_to_save=("embed_tokens", "lm_head")
+    )
     assert "on .*q_proj;" in lora(targets=".*q_proj")
     assert described(optimizer="adamw8bit")["Optimization"].startswith("AdamW with moments in 8 bits")
-    assert described(accumulate=8)["Batches"].startswith("32 clips an optimizer step (4 at once, accumulated 8")
+    assert described(accumulate=8)["Batches"].startswith(
+        "32 clips an optimizer step (4 at once, accumulated 8"
+    )
     assert "packed into one sequence" in described(packing=True)["Batches"]
     assert "loss on the text too" in described(mask_prompt=False)["Batches"]
     assert described(steps=150, epochs=1.5)["Training"].startswith("150 steps of 600 planned, 1.5 epochs")

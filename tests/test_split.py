@@ -214,7 +214,9 @@ def test_the_stage_reads_every_shard_and_counts(tmp_path):
         manifest.write(tmp_path / "wav" / shard / "rejects.jsonl", [])
     dropped = [Reject(f"c{n:04d}", "", "quality", "noisy", "") for n in (3, 50)]
     manifest.write(tmp_path / "quality/rejects.jsonl", dropped)
-    metrics = split.run(settings, model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality", out=tmp_path / "splits")
+    metrics = split.run(
+        settings, model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality", out=tmp_path / "splits"
+    )
     read = {name: manifest.read(tmp_path / f"splits/{name}.jsonl") for name in split.PARTS}
     assert {f"{name}_clips": len(rows) for name, rows in read.items()}.items() <= metrics.items()
     kept = {u.id for rows in read.values() for u in rows}
@@ -229,7 +231,9 @@ def test_the_stage_writes_the_leaks_and_loses_nothing(tmp_path):
     manifest.write(tmp_path / "wav/00/rejects.jsonl", [])
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     out = tmp_path / "splits"
-    metrics = split.run(Settings(shards=1), model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality", out=out)
+    metrics = split.run(
+        Settings(shards=1), model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality", out=out
+    )
     rejects = manifest.read(out / "rejects.jsonl", Reject)
     assert [(r.id, r.code) for r in rejects] == [("c0030", "leak")]
     assert metrics["rejected"] == 1
@@ -284,15 +288,23 @@ def test_a_family_without_references_keeps_every_speaker(tmp_path):
 
 
 def test_a_part_in_which_nobody_has_a_reference_stops_the_run(tmp_path):
-    with pytest.raises(InputError, match=r"no speaker of test has a training clip of 1 s .* csm .*: bia, rui"):
-        stage(tmp_path, voices([clip(12, speaker="bia", part="test"), clip(13, speaker="rui", part="test")]), "csm")
+    with pytest.raises(
+        InputError, match=r"no speaker of test has a training clip of 1 s .* csm .*: bia, rui"
+    ):
+        stage(
+            tmp_path,
+            voices([clip(12, speaker="bia", part="test"), clip(13, speaker="rui", part="test")]),
+            "csm",
+        )
     assert not (tmp_path / "splits").exists()
 
 
 def test_a_missing_shard_is_named(tmp_path):
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     with pytest.raises(InputError, match=r"00/manifest\.jsonl"):
-        split.run(Settings(), model=MODEL, wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits")
+        split.run(
+            Settings(), model=MODEL, wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits"
+        )
 
 
 @pytest.mark.parametrize(("lost", "stops"), [(5, False), (6, True)])
@@ -306,8 +318,8 @@ def test_more_clips_that_normalize_rejected_than_allowed_stop_the_run(tmp_path, 
     manifest.write(tmp_path / "wav/01/rejects.jsonl", [])
     manifest.write(tmp_path / "quality/rejects.jsonl", [])
     stage = functools.partial(
-        split.run, Settings(shards=2, split=WANTED), model=MODEL, wav=tmp_path / "wav", quality=tmp_path / "quality",
-        out=tmp_path / "splits",
+        split.run, Settings(shards=2, split=WANTED), model=MODEL, wav=tmp_path / "wav",
+        quality=tmp_path / "quality", out=tmp_path / "splits",
     )  # fmt: skip
     if not stops:
         assert sum(value for name, value in stage().items() if name.endswith("_clips")) == 95

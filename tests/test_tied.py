@@ -1,4 +1,4 @@
-"""A base whose embedding and output share one weight: what can be adapted, and what is refused before training."""
+"""A base whose embedding and output share one weight: what can be adapted, what is refused before training."""
 
 import dataclasses
 import json
@@ -66,7 +66,9 @@ def test_an_adapter_on_a_tied_weight_is_refused_before_training(settings, monkey
     assert not OUT.exists()
 
 
-@pytest.mark.parametrize("whole", [("lm_head",), ("embed_tokens",), ("embed_tokens", "lm_head")], ids="+".join)
+@pytest.mark.parametrize(
+    "whole", [("lm_head",), ("embed_tokens",), ("embed_tokens", "lm_head")], ids="+".join
+)
 def test_the_way_out_trains_both_as_one_and_merges(settings, whole):
     """modules_to_save, as the message says: embedding and output stay one weight, which was trained."""
     chosen = dataclasses.replace(settings, lora=dataclasses.replace(settings.lora, modules_to_save=whole))

@@ -162,8 +162,8 @@ RECORD = TrainingRecord(
     lora=LoraRecord(32, 64, 0.0, False, False, False, ("q_proj", "v_proj"), ()),
     trainable_parameters=12_345, lr=1e-3, schedule="linear", warmup_share=0.05, optimizer="adamw",
     weight_decay=0.0, clip_norm=1.0, batch_clips=4, accumulate=1, packing=False, mask_prompt=True,
-    precision="float32", seed=42, steps=600, planned_steps=600, epochs=6.0, clips=400, minutes=31.25, skipped=0,
-    speakers=("ana", "zé"),
+    precision="float32", seed=42, steps=600, planned_steps=600, epochs=6.0, clips=400, minutes=31.25,
+    skipped=0, speakers=("ana", "zé"),
 )  # fmt: skip
 
 

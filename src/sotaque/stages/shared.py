@@ -3,7 +3,10 @@
 SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "containers.py", "manifest.py")
 HEARING = (
     *(f"evaluation/{name}.py" for name in ("recognizer", "synthesize")),
-    *(f"metrics/{name}.py" for name in ("context", "wer", "similarity", "bootstrap", "failures", "intervals")),
+    *(
+        f"metrics/{name}.py"
+        for name in ("context", "wer", "similarity", "bootstrap", "failures", "intervals")
+    ),
     "text.py",
     "languages.py",
     "normalizers",
