@@ -1,4 +1,4 @@
-"""A base whose embedding and output share one weight: what can be adapted, what is refused before training."""
+"""A base whose embedding and output share one weight: what can be adapted, what is refused and when."""
 
 import dataclasses
 import json

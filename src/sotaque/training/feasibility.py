@@ -100,7 +100,8 @@ def check_texts(
                 cuts.append(Cut(utterance.id, utterance.duration_s, limit_s, cause))
     if refused:
         raise InputError(
-            f"{len(refused)} clips cannot be spoken by this model: {'; '.join(refused[:NAMED])}"
+            f"{len(refused)} of the val and test clips cannot be spoken by this model: "
+            f"{'; '.join(refused[:NAMED])}"
             f"{_more(len(refused))}. Correct these texts, or take the clips out of the corpus"
         )
     for cause, fix in _fixes(generation, model).items():
