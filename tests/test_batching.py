@@ -162,4 +162,4 @@ def test_a_reference_that_makes_a_sample_too_long_gives_way_to_a_shorter_one():
     assert {made.example(0, number).reference for number in range(20)} == {"text of a3"}
     assert max(made.lengths) <= 30
     [skipped] = samples(max_tokens=15, stored=stored, utterances=CLIPS[:1]).skipped
-    assert skipped.reason == "over 15 tokens"
+    assert skipped.reason == f"{CLIPS[0].duration_s:.1f} s, {skipped.tokens} tokens; train.max_tokens is 15"

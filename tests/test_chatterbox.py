@@ -582,7 +582,7 @@ def decode(**values):
     torch.manual_seed(5)
     return sound(**values)
 tts.t3.inference, tts.s3gen.inference = speak, decode
-wave = tts.generate({text!r}, "pt", audio_prompt_path={reference!r}, repetition_penalty=1.2)
+wave = tts.generate({text!r}, "pt", audio_prompt_path={reference!r})
 np.savez({out!r}, ids=said[0][0].numpy(), wave=wave[0].numpy())
 """
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from families import FAMILIES
+from sotaque.backends import durations
 from sotaque.backends import families as backends_families
 from sotaque.training import lora, merge
 
@@ -181,3 +182,32 @@ def test_an_item_does_not_depend_on_its_neighbours(subject, backend):
         assert alone.stopped == spoken.stopped
     [other] = backend.generate(network, subject.prompts[:1], lively, [9])
     assert not np.array_equal(together[0].codes, other.codes)
+
+
+def test_each_item_has_the_limit_of_its_own_text(subject, backend, monkeypatch):
+    """In a batch the shorter text is stopped earlier, where it would be stopped alone; the limit is told."""
+    monkeypatch.setattr(durations, "MARGIN", 0.3)
+    monkeypatch.setattr(durations, "ALLOWANCE_S", 0.2)
+    network = backend.load_network(dtype=torch.float64)
+    lively = backend.generation(**subject.family.lively)
+    prompts = subject.prompts[1:]
+    limits = [backend.limit_frames(prompt, lively) for prompt in prompts]
+    assert limits[0] < limits[1]
+    together = backend.generate(network, prompts, lively, [4, 5])
+    for prompt, seed, limit, spoken in zip(prompts, (4, 5), limits, together, strict=True):
+        assert spoken.limit_s == limit / backend.frame_rate_hz
+        assert spoken.stopped or len(spoken.codes) == limit
+        assert len(spoken.codes) <= limit
+        [alone] = backend.generate(network, [prompt], lively, [seed])
+        assert np.array_equal(alone.codes, spoken.codes)
+        assert (alone.stopped, alone.limit_s) == (spoken.stopped, spoken.limit_s)
+
+
+def test_max_s_and_the_context_bound_the_limit(subject, backend):
+    prompt = dataclasses.replace(subject.prompts[0], text="9" * 20)
+    free, bounded = (backend.limit_frames(prompt, backend.generation(max_s=s)) for s in (None, 1.5))
+    assert bounded == int(1.5 * backend.frame_rate_hz) < free
+    assert free <= durations.limit_s(prompt.text) * backend.frame_rate_hz
+    endless = dataclasses.replace(prompt, text="9" * 200)
+    most = backend.limit_frames(endless, backend.generation())
+    assert most < durations.limit_s(endless.text) * backend.frame_rate_hz

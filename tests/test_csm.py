@@ -18,6 +18,7 @@ import tiny
 import tiny_csm
 from families import CPU
 from sotaque import yaml_file
+from sotaque.backends import folders
 from sotaque.backends.csm import Backend, codec, generate, layout
 from sotaque.backends.csm import network as csm
 from sotaque.backends.families import CsmGeneration, CsmLearning
@@ -150,11 +151,15 @@ def test_a_frame_that_is_left_out_teaches_the_depth_decoder_nothing(backend, net
 
 
 def test_what_has_no_position_is_refused(backend, network):
-    """CSM-1B has 2,048: for the prompt, and for as many frames as may come."""
+    """CSM-1B has 2,048: for the prompt, and for the frames that follow it."""
     one = dataclasses.replace(prompt(backend), text="bom dia " * 5)
-    told = r"'bom dia .*' and its reference take \d+ positions .* 2000 more, .* 2048; lower max_s"
+    long = dataclasses.replace(one, text="bom dia " * 256)
+    told = r"'bom dia .*' and its reference take 2\d+ positions, and the network has 2048; cut the text"
     with pytest.raises(InputError, match=told):
-        backend.generate(network, [one], CsmGeneration(max_s=160.0), [0])
+        backend.generate(network, [long], CsmGeneration(), [0])
+    nearly = dataclasses.replace(one, text="bom dia " * 240)
+    left = backend.limit_frames(nearly, CsmGeneration())
+    assert left == 2048 - len(backend.prompt(nearly)) < 200
     with pytest.raises(InputError, match=r"2\d+ positions, and the network has 2048"):
         backend.example(one, np.ones((2020, tiny_csm.CODEBOOKS), np.int16), True)
 
@@ -367,3 +372,22 @@ def test_a_prompt_that_cannot_be_spoken_is_told_why(backend, network):
     for wave in (np.zeros(0, np.float32), np.full(10, np.nan, np.float32)):
         with pytest.raises(InputError, match="expected finite samples"):
             backend.encode([wave])
+
+
+def test_upstream_speaks_the_merged_folder_as_it_was_judged(backend, network, tmp_path):
+    """By its defaults: sampling of backbone and depth decoder, an end at the frame of zeros, not at 10 s."""
+    from transformers import CsmForConditionalGeneration
+
+    backend.save_merged(network, tmp_path)
+    folders.write_generation_config(tmp_path, backend.generation_config(CsmGeneration(0.7, 20)))
+    theirs = CsmForConditionalGeneration.from_pretrained(tmp_path)
+    for one in (theirs.generation_config, theirs.depth_decoder.generation_config):
+        assert (one.do_sample, one.temperature, one.top_k) == (True, 0.7, 20)
+    assert theirs.generation_config.eos_token_id == theirs.config.codebook_eos_token_id == 0
+    assert theirs.generation_config.max_new_tokens == 750
+    with torch.no_grad():  # the likeliest code of every codebook is 0
+        theirs.lm_head.weight.zero_()
+        theirs.depth_decoder.codebooks_head.weight.zero_()
+    ids = torch.tensor([[5, 6, 7]])
+    said = theirs.generate(input_ids=ids, do_sample=False, depth_decoder_do_sample=False)
+    assert len(said[0]) <= 2

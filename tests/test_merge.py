@@ -11,7 +11,7 @@ import tiny
 from sotaque import backends, files
 from sotaque.errors import ModelError
 from sotaque.settings import Lora
-from sotaque.training import lora, merge
+from sotaque.training import lora, merge, record
 
 CPU = torch.device("cpu")
 BASE, LORA, OUT = Path("models/tiny/base"), Path("models/tiny/lora"), Path("models/tiny/merged")
@@ -31,6 +31,7 @@ def settings(tmp_path, monkeypatch):
         for parameter in lora.trainable(network).values():
             torch.nn.init.normal_(parameter, std=0.2)
         lora.save(network, LORA / lora.step_name(step))
+    record.write(tiny.RECORD, LORA)
     return tiny.settings()
 
 
@@ -103,7 +104,56 @@ def test_merging_twice_gives_equal_bytes(settings):
     first = {p.name: files.sha256(p) for p in files.walk(OUT)}
     run(settings)
     assert {p.name: files.sha256(p) for p in files.walk(OUT)} == first
-    assert set(first) == {p.name for p in files.walk(BASE / "network")} | {"README.md"}
+    names = {p.name for p in files.walk(BASE / "network")}
+    assert set(first) == names | {"README.md", "generation_config.json"}
+
+
+def test_upstreams_defaults_end_at_speech_end(settings):
+    """A base says that the end of a text ends its output; with the merged folder alone, speech ends."""
+    from transformers import AutoModelForCausalLM
+
+    path = BASE / "network/generation_config.json"
+    before = files.read_json(path) if path.exists() else {}
+    files.write_json(
+        path, before | {"eos_token_id": tiny.SMALL.text_end, "_from_model_config": True, "top_k": 7}
+    )
+    run(settings)
+    llama = AutoModelForCausalLM.from_pretrained(OUT)
+    layout = backends.load("orpheus", BASE, CPU).layout
+    chosen = llama.generation_config
+    assert (chosen.eos_token_id, chosen.pad_token_id) == (layout.speech_end, layout.pad)
+    assert (chosen.temperature, chosen.top_p, chosen.top_k) == (0.6, 0.9, 0)
+    assert (chosen.repetition_penalty, chosen.do_sample) == (1.1, True)
+    always = torch.zeros(len(llama.lm_head.weight))
+    always[layout.speech_end] = 1e4
+    llama.lm_head.register_forward_hook(lambda *parts: parts[2] + always)
+    ids = torch.tensor([layout.prompt([65, 66])])
+    said = llama.generate(ids)[0, ids.shape[1] :]
+    assert said.tolist() == [layout.speech_end]
+
+
+def test_greedy_settings_leave_no_sampling_behind(settings):
+    from transformers import GenerationConfig
+
+    spec = Path("workflow/models/tiny.yaml")
+    spec.write_text(tiny.SPEC.replace("temperature: 0.6", "temperature: 0"))
+    files.write_json(BASE / "network/generation_config.json", {"temperature": 0.9, "do_sample": True})
+    run(settings)
+    values = files.read_json(OUT / "generation_config.json")
+    assert values["do_sample"] is False
+    assert not values.keys() & {"temperature", "top_p", "top_k"}
+    GenerationConfig.from_pretrained(OUT).validate(strict=True)
+
+
+def test_the_card_says_how_to_speak_with_it_and_what_was_trained(settings):
+    run(settings)
+    text = (OUT / "README.md").read_text()
+    assert "The speaker's name stands before the text: `{speaker}: text`." in text
+    assert "judged with temperature 0.6, top_p 0.9, repetition_penalty 1.1, max_s 0.2" in text
+    assert "- Speakers: `ana`, `zé`." in text
+    assert "- Adaptation: LoRA of rank 32, alpha 64, dropout 0;" in text
+    run(settings, 0)
+    assert "## Training" not in (OUT / "README.md").read_text()
 
 
 def test_step_0_is_the_base_itself(settings):

@@ -101,10 +101,10 @@ def test_base_loads_and_its_tokenizer_agrees():
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert tokenizer.decode(ids) == text
     generation = Generation(temperature=0.4, top_p=0.9, repetition_penalty=1.0, max_s=8.0)
-    spoken = generate.speak(network, layout, [layout.prompt(ids)], [1], generation, max_frames=94)[0]
-    assert spoken.stopped  # it ends by itself, at about the length that the text has
+    [(codes, stopped)] = generate.speak(network, layout, [layout.prompt(ids)], [1], generation, [94])
+    assert stopped  # it ends by itself, at about the length that the text has
     said = text.removeprefix("rui: ")
-    assert 0.5 < len(spoken.codes) * 2048 / 24_000 / (len(said) / 15) < 2
+    assert 0.5 < len(codes) * 2048 / 24_000 / (len(said) / 15) < 2
 
 
 def test_the_base_reads_sentences_that_it_never_read():

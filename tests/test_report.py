@@ -14,6 +14,7 @@ import soundfile
 
 import pages
 import spoken
+import tiny
 from pages import EVIL, Reader
 from sotaque import audio, files, manifest
 from sotaque.errors import InputError
@@ -23,6 +24,7 @@ from sotaque.manifest import Reject
 from sotaque.metrics import failures, registry, targets, wer
 from sotaque.page import charts, spectrogram
 from sotaque.settings import Report, Settings
+from sotaque.training import record
 
 SYSTEMS = ("reference", "codec", "base", "tuned")
 HEARD = {"reference": 0, "codec": 1, "base": 3, "tuned": 2}  # words heard wrongly in each text
@@ -107,6 +109,7 @@ def tree(workplace):
     rows = [{"step": s, "train_nats": t, "val_nats": v, "lr": 0.1, "tokens": 10 * s} for s, t, v in losses]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     files.write_text(Path("models/micro/lora/losses.jsonl"), lines)
+    record.write(tiny.RECORD, Path("models/micro/lora"))
     candidates = [{"step": 0, "wer": 0.5, "similarity": 0.4, "score": -0.1},
                   {"step": 2, "wer": 0.1, "similarity": None, "score": 0.1}]  # fmt: skip
     files.write_json(Path("models/micro/selected.json"),

@@ -293,7 +293,7 @@ def test_what_cannot_be_trained_on_is_said(settings, caplog):
     skipped = manifest.read(OUT / "skipped.jsonl", Skipped)
     assert metrics["skipped"] == 2
     assert [(s.id, s.part, s.reason) for s in skipped] == [
-        (long.id, "train", "over 200 tokens"),
+        (long.id, "train", f"0.1 s, {skipped[0].tokens} tokens; train.max_tokens is 200"),
         (clips[1].id, "train", "silent"),
     ]
     assert skipped[0].tokens > 300

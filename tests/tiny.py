@@ -20,6 +20,7 @@ from sotaque.backends.orpheus.layout import SLOTS
 from sotaque.data import tokenize
 from sotaque.manifest import Utterance
 from sotaque.settings import Lora, Settings, Tracking, Train
+from sotaque.training.record import LoraRecord, TrainingRecord
 
 RATE_HZ = 24000
 FRAME_SAMPLES = 32 * 4
@@ -154,6 +155,16 @@ def clip(number: int, chosen: Settings) -> Utterance:
     samples = wave(0.05 + 0.01 * (number % 5), number)
     audio.write(path, samples, RATE_HZ)
     return Utterance(name, path.as_posix(), f"frase {number}", "ana", "pt", duration_s=len(samples) / RATE_HZ)
+
+
+RECORD = TrainingRecord(
+    method="lora",
+    lora=LoraRecord(32, 64, 0.0, False, False, False, ("q_proj", "v_proj"), ()),
+    trainable_parameters=12_345, lr=1e-3, schedule="linear", warmup_share=0.05, optimizer="adamw",
+    weight_decay=0.0, clip_norm=1.0, batch_clips=4, accumulate=1, packing=False, mask_prompt=True,
+    precision="float32", seed=42, steps=600, planned_steps=600, epochs=6.0, clips=400, minutes=31.25,
+    skipped=0, speakers=("ana", "zé"),
+)  # fmt: skip
 
 
 def train(chosen: Settings, out: Path = LORA) -> dict[str, float]:

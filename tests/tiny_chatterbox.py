@@ -87,7 +87,7 @@ def _made(seed: int) -> Path:
     network.mkdir()
     codec.mkdir()
     tokenizer().save(str(network / "grapheme_mtl_merged_expanded_v1.json"))
-    save_file(_t3(), network / "t3_mtl23ls_v2.safetensors")
+    save_file(t3_weights(), network / "t3_mtl23ls_v2.safetensors")
     encoder = upstream.load("chatterbox.models.voice_encoder").VoiceEncoder()
     torch.save(encoder.state_dict(), network / "ve.pt")
     torch.save(_s3gen(), network / "s3gen.pt")
@@ -96,7 +96,7 @@ def _made(seed: int) -> Path:
     return folder
 
 
-def _t3() -> dict[str, torch.Tensor]:
+def t3_weights() -> dict[str, torch.Tensor]:
     """Logits that differ, and no weight on the ids that are neither code nor stop."""
     config = upstream.load("chatterbox.models.t3.modules.t3_config").T3Config.multilingual()
     state = upstream.load("chatterbox.models.t3").T3(config).state_dict()

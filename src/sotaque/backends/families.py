@@ -1,5 +1,8 @@
 """The model families in one table: what each needs, how it reads text, and the settings of its voice.
 
+`max_s` of every family is an upper bound that the user may set, in seconds of one clip. Without it the limit
+follows from the text, and ends where the model's context ends (durations.py).
+
 Nothing heavy is imported here: the Snakefile reads a model's file through it. The code of a family is the
 room `backends/<name>/`, imported by `backends.load` alone.
 """
@@ -18,7 +21,7 @@ class OrpheusGeneration:
     temperature: float = number(0.6, 0.0, 5.0)
     top_p: float = number(0.9, 0.01, 1.0)
     repetition_penalty: float = number(1.1, 0.5, 5.0)
-    max_s: float = number(14.6, 0.1, 600.0)
+    max_s: float | None = number(None, 0.1, 600.0)
 
 
 @dataclass(frozen=True)
@@ -26,20 +29,27 @@ class OpenAudioGeneration:
     temperature: float = number(0.8, 0.0, 5.0)
     top_p: float = number(0.8, 0.01, 1.0)
     repetition_penalty: float = number(1.1, 0.5, 5.0)
-    max_s: float = number(30.0, 0.1, 600.0)
+    max_s: float | None = number(None, 0.1, 600.0)
 
 
 @dataclass(frozen=True)
 class ChatterboxGeneration:
-    """cfg: weight of the guidance by the text, 0 for none; exaggeration: of the emotion."""
+    """version: of the T3 weights, which decides how upstream samples them and when it stops.
 
+    v2: upstream's AlignmentStreamAnalyzer ends the speech, repetition penalty 2.0 (chatterbox-tts 0.1.7).
+    v3, the regional models too: no analyser, penalty 1.2, the last code's 40 ms are cut (upstream since
+    2026-05). repetition_penalty: None for that of the version. cfg: weight of the guidance by the text, 0
+    for none; exaggeration: of the emotion.
+    """
+
+    version: Literal["v2", "v3"] = "v2"
     temperature: float = number(0.8, 0.0, 5.0)
     top_p: float = number(1.0, 0.01, 1.0)
     min_p: float = number(0.05, 0.0, 1.0)
-    repetition_penalty: float = number(1.2, 0.5, 5.0)
+    repetition_penalty: float | None = number(None, 0.5, 5.0)
     cfg: float = number(0.5, 0.0, 10.0)
     exaggeration: float = number(0.5, 0.0, 1.0)
-    max_s: float = number(40.0, 0.1, 40.0)
+    max_s: float | None = number(None, 0.1, 40.0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class CsmGeneration:
 
     temperature: float = number(0.9, 0.0, 5.0)
     top_k: int = number(50, 0, 2051)
-    max_s: float = number(10.0, 0.1, 160.0)
+    max_s: float | None = number(None, 0.1, 160.0)
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,9 @@ class Family:
 
     generation, learning: the dataclasses of the sections of a model's file. network, codec: what `fetch` must
     find in each part; of the names in a group, any one. packages: what must be importable; install: the
-    command that makes it so. text: by language, "" for all others. reads_codes: a reference is read as its
-    codes, in training those of the corpus.
+    command that makes it so. text: by language, "" for all others. shortest_reference_s: of the clip of the
+    same speaker that every prompt needs, 0 for a family that needs none. reads_codes: a reference is read as
+    its codes, in training those of the corpus. usage: how a merged model is told whose voice to speak with.
     """
 
     generation: type
@@ -123,7 +134,9 @@ class Family:
     install: str
     text: dict[str, TextForm]
     learning: type = Learning
+    shortest_reference_s: float = 0.0
     reads_codes: bool = False
+    usage: str = "Give it a reference clip of the speaker, best 10 s."
 
     def text_form(self, language: str) -> TextForm:
         return self.text.get(language, self.text[""])
@@ -137,6 +150,7 @@ FAMILIES = {
         packages=("transformers", "snac"),
         install="make install",
         text={"": TextForm()},
+        usage="The speaker's name stands before the text: `{speaker}: text`.",
         learning=OrpheusLearning,
     ),
     "csm": Family(
@@ -147,6 +161,7 @@ FAMILIES = {
         install="make install",
         text={"": TextForm()},
         learning=CsmLearning,
+        shortest_reference_s=1.0,
         reads_codes=True,
     ),
     "chatterbox": Family(
@@ -162,6 +177,7 @@ FAMILIES = {
         install="make backends",
         text={"": TextForm("NFKD", lower_case=True, prefix="[{language}]")},
         learning=ChatterboxLearning,
+        shortest_reference_s=2.0,  # the window of the voice encoder is 1.6 s
     ),
     "openaudio": Family(
         generation=OpenAudioGeneration,
@@ -170,6 +186,7 @@ FAMILIES = {
         packages=("fish_speech", "dac", "audiotools"),
         install="make backends",
         text={"": TextForm()},
+        shortest_reference_s=1.0,
         reads_codes=True,
     ),
 }

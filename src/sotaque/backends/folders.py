@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,11 +16,47 @@ from safetensors.torch import save_file
 from sotaque import files
 from sotaque.errors import ModelError
 
+SAMPLING = tuple(
+    f"{prefix}{name}" for prefix in ("", "depth_decoder_") for name in ("temperature", "top_k", "top_p")
+)
+
 
 def network_in(folder: Path) -> Path:
     """network/ inside a folder, as a base folder has it, or the folder itself."""
     inner = folder / "network"
     return inner if inner.is_dir() else folder
+
+
+LONGEST_S = 60.0  # of one generation, for upstream programs that have no limit by the text
+
+
+def sampling(temperature: float, **values: float) -> dict[str, Any]:
+    """The keys of generation_config.json for sampling, or for greedy choice where the temperature is 0."""
+    return {"do_sample": True, "temperature": temperature, **values} if temperature else {"do_sample": False}
+
+
+def write_generation_config(folder: Path, values: dict[str, Any]) -> None:
+    """Update a folder's generation_config.json, or make one; nothing where there are no values."""
+    if not values:
+        return
+    path = folder / "generation_config.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON ({error}); fetch the model again") from None
+    if not values["do_sample"]:
+        before = {key: value for key, value in before.items() if key not in SAMPLING}
+    kept = {key: value for key, value in before.items() if key != "_from_model_config"}
+    files.write_json(path, kept | values)
+
+
+def read_context(network: Path, key: str) -> int:
+    """The most positions that a network reads, by config.json; raises ModelError where `key` is not there."""
+    path = network / "config.json"
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))[key])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: {key} is not there ({error}); fetch the model again") from None
 
 
 def weight_keys(paths: Iterable[Path]) -> list[str]:

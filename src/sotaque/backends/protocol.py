@@ -46,10 +46,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Spoken:
-    """codes (F, K) int16; stopped: the model ended by itself before the limit."""
+    """codes (F, K) int16; stopped: the model ended by itself; limit_s: where it would have been stopped."""
 
     codes: np.ndarray
     stopped: bool
+    limit_s: float | None = None
 
 
 class Example(Protocol):
@@ -66,7 +67,8 @@ class Backend(Protocol):
 
     sample_rate_hz: what `encode` hears; codec_rate_hz: what `decode` gives. generation: the family's
     dataclass of settings. learning: what its training is told. packs: `collate` can put many examples in one
-    row. wants_reference: every prompt must hold a reference, of shortest_reference_s or more.
+    row. wants_reference: every prompt must hold a reference, of shortest_reference_s or more. speaking_dtype:
+    the network's, when it generates.
     """
 
     device: torch.device
@@ -80,15 +82,23 @@ class Backend(Protocol):
     packs: bool
     wants_reference: bool
     shortest_reference_s: float
+    speaking_dtype: torch.dtype
 
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Waves (T,) float32 at sample_rate_hz -> codes (F, K) int16, each as if encoded alone."""
         ...
 
-    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
+    def decode(
+        self,
+        codes: np.ndarray,
+        seed: int,
+        reference: Reference | None = None,
+        generation: Generation | None = None,
+    ) -> np.ndarray:
         """Codes (F, K) -> a wave (T,) float32 at codec_rate_hz.
 
-        reference: whose voice, for codes that do not hold it.
+        reference: whose voice, for codes that do not hold it. generation: for codes that a network generated,
+        the settings that it did so with; None for those of a recording.
         """
         ...
 
@@ -123,6 +133,13 @@ class Backend(Protocol):
         """float32 logits (N, V) at the N labelled positions of the main stream of a batch, in batch order."""
         ...
 
+    def limit_frames(self, prompt: Prompt, generation: Generation) -> int:
+        """The most frames that `generate` makes of a prompt: by its text, max_s and the network's context.
+
+        Raises InputError for a prompt that leaves no room to speak, or cannot be read.
+        """
+        ...
+
     def generate(
         self,
         network: torch.nn.Module,
@@ -130,11 +147,21 @@ class Backend(Protocol):
         generation: Generation,
         seeds: Sequence[int],
     ) -> list[Spoken]:
-        """Speak a batch; item i depends on its own prompt and seed alone, not on its neighbours."""
+        """Speak a batch; item i depends on its own prompt and seed alone, not on its neighbours.
+
+        Each item has its own limit, `limit_frames`.
+        """
         ...
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         """Save a plain network in the layout of the base, so that the upstream library loads it."""
+        ...
+
+    def generation_config(self, generation: Generation) -> dict[str, Any]:
+        """What transformers' generation_config.json holds, for upstream to speak as `generate` does.
+
+        Empty for a family whose upstream reads no such file.
+        """
         ...
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:

@@ -29,6 +29,22 @@ def usable(utterances: Sequence[Utterance], speaker: str, shortest_s: float) -> 
     return [u for u in utterances if u.speaker == speaker and u.duration_s >= shortest_s]
 
 
+def nearest_to_best(utterances: Sequence[Utterance], speaker: str, shortest_s: float) -> Utterance:
+    """The clip of a speaker whose length is nearest to 10 s.
+
+    Raises InputError for a speaker without a clip that is long enough.
+    """
+    clips = usable(utterances, speaker, shortest_s)
+    if not clips:
+        longest_s = max((u.duration_s for u in usable(utterances, speaker, 0.0)), default=0.0)
+        raise InputError(
+            f"speaker {speaker!r} has no training clip of {shortest_s:g} s or more to take as reference, "
+            f"which this model needs; the longest has {longest_s:.1f} s: add longer clips, or with "
+            "split.by: speaker split by text"
+        )
+    return min(clips, key=lambda u: (abs(u.duration_s - BEST_S), u.id))
+
+
 def codes_of(backend: Backend, reference: Reference) -> np.ndarray:
     """The codes (F, K) of a reference, encoded now if they are not with it.
 
@@ -67,15 +83,6 @@ class References:
         """
         if not self._backend.wants_reference:
             return None
-        shortest_s = self._backend.shortest_reference_s
-        clips = usable(self._recordings, speaker, shortest_s)
-        if not clips:
-            longest_s = max((u.duration_s for u in usable(self._recordings, speaker, 0.0)), default=0.0)
-            raise InputError(
-                f"speaker {speaker!r} has no training clip of {shortest_s:g} s or more to take as reference, "
-                f"which this model needs; the longest has {longest_s:.1f} s: add longer clips, or with "
-                "split.by: speaker split by text"
-            )
-        best = min(clips, key=lambda u: (abs(u.duration_s - BEST_S), u.id))
+        best = nearest_to_best(self._recordings, speaker, self._backend.shortest_reference_s)
         path = Path(best.audio)
         return Reference(best.text, path, _encoded(self._backend, path))

@@ -8,6 +8,9 @@ its own sentence can move a clip.
 A clip that the corpus itself calls val or test stays that, and equal ones follow it; those that the corpus
 puts into another part are rejected as leaks. In a corpus so small that its shares leave a part empty, the
 key that stands nearest fills it, and the log says so.
+
+A family that speaks in the voice of a reference takes it from the training clips. A val or test clip whose
+speaker has none that is long enough is rejected here: later it would stop `select` or `synthesize`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque import manifest
+from sotaque import manifest, model_spec
+from sotaque.backends.families import FAMILIES
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance
 from sotaque.normalizers import basic
@@ -31,11 +35,12 @@ log = logging.getLogger("sotaque")
 PARTS = ("train", "val", "test")
 
 
-def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str, float]:
-    """Write out/{train,val,test}.jsonl, without what quality dropped, and out/rejects.jsonl: the leaks.
+def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path) -> dict[str, float]:
+    """Write out/{train,val,test}.jsonl, without what quality dropped, and out/rejects.jsonl.
 
-    `part` is then where a clip is. Raises InputError for an empty part, and when normalize rejected more
-    clips than ingest.max_rejected_share.
+    Rejected are leaks, and held-out clips without a reference where the model needs one. `part` is then where
+    a clip is. Raises InputError for an empty part, and when normalize rejected more clips than
+    ingest.max_rejected_share.
     """
     shard_names = manifest.shard_names(settings.shards)
     dropped = {reject.id for reject in manifest.read(quality / "rejects.jsonl", Reject)}
@@ -50,16 +55,24 @@ def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str,
     kept, leaks = without_leaks(utterances, settings.split.by)
     parts = divide(kept, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)
-    if sum(map(len, parts.values())) + len(leaks) != len(utterances):
-        raise AssertionError(f"{len(utterances)} clips in, {len(kept)} placed and {len(leaks)} rejected")
+    family = model_spec.read(model.stem).backend
+    parts, lone = without_lone(parts, FAMILIES[family].shortest_reference_s, family)
+    rejected = leaks + lone
+    if sum(map(len, parts.values())) + len(rejected) != len(utterances):
+        raise AssertionError(f"{len(utterances)} clips in, {len(kept)} placed and {len(rejected)} rejected")
     for name in PARTS:
         manifest.write(out / f"{name}.jsonl", parts[name])
-    manifest.write(out / "rejects.jsonl", leaks)
+    manifest.write(out / "rejects.jsonl", rejected)
     if leaks:
         log.warning(
             "split: the corpus puts them in two parts: %s; see %s", counted(leaks), out / "rejects.jsonl"
         )
-    clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS} | {"rejected": float(len(leaks))}
+    if lone:
+        log.warning(
+            "split: %d val and test clips have no reference, which %s needs: %s; see %s",
+            len(lone), family, _listed([reject.id for reject in lone]), out / "rejects.jsonl",
+        )  # fmt: skip
+    clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS} | {"rejected": float(len(rejected))}
     return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
 
 
@@ -93,6 +106,45 @@ def without_leaks(utterances: list[Utterance], by: str) -> tuple[list[Utterance]
             )
             leaks.append(Reject.of(utterance.id, utterance.audio, "split", ClipError("leak", reason)))
     return kept, leaks
+
+
+def without_lone(
+    parts: dict[str, list[Utterance]], shortest_s: float, family: str
+) -> tuple[dict[str, list[Utterance]], list[Reject]]:
+    """The parts without the val and test clips whose speaker has no training clip of shortest_s or more.
+
+    shortest_s: 0 for a family that needs no reference. Raises InputError where all clips of a part are such.
+    """
+    if not shortest_s:
+        return parts, []
+    longest_s: dict[str, float] = {}
+    for utterance in parts["train"]:
+        longest_s[utterance.speaker] = max(utterance.duration_s, longest_s.get(utterance.speaker, 0.0))
+    kept, lone = {"train": parts["train"]}, []
+    for name in ("val", "test"):
+        kept[name] = [u for u in parts[name] if longest_s.get(u.speaker, 0.0) >= shortest_s]
+        if not kept[name]:
+            speakers = _listed(sorted({u.speaker for u in parts[name]}))
+            raise InputError(
+                f"split: no speaker of {name} has a training clip of {shortest_s:g} s or more to be the "
+                f"reference that {family} speaks with: {speakers}. Set split.by: text; a corpus that names "
+                "its own parts must have training clips of the speakers of val and test"
+            )
+        for utterance in parts[name]:
+            known_s = longest_s.get(utterance.speaker)
+            if known_s is None or known_s < shortest_s:
+                found = "no training clip" if known_s is None else f"no training clip over {known_s:.1f} s"
+                reason = (
+                    f"it is in {name}, and its speaker {utterance.speaker!r} has {found}; {family} needs one "
+                    f"of {shortest_s:g} s or more as reference"
+                )
+                error = ClipError("no-reference", reason)
+                lone.append(Reject.of(utterance.id, utterance.audio, "split", error))
+    return kept, lone
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, list[Utterance]]:

@@ -13,6 +13,7 @@ from sotaque.evaluation.page.words import JUDGED
 from sotaque.metrics import TRANSCRIPTS, failures, registry, targets
 from sotaque.settings import Settings
 from sotaque.stages import METRICS, SYSTEMS
+from sotaque.training import record
 
 COMPARED_WITH = ("base", "codec")
 
@@ -32,8 +33,8 @@ def run(
     files.write_text(out / "plots/selection.csv", curves.to_csv(curves.Candidate, selection.candidates))
     page = render.Page(
         settings=settings, spec=model_spec.read(model.stem), metrics=metrics, results=found,
-        wav=results / "wav", manifest=manifest, quality=quality, splits=splits, losses=losses,
-        selection=selection,
+        wav=results / "wav", manifest=manifest, quality=quality, splits=splits,
+        training=record.read(lora), losses=losses, selection=selection,
     )  # fmt: skip
     files.write_text(out / "report.html", page.html())
     return headline(metrics)

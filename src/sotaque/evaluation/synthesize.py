@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sotaque import audio, backends, device, loudness, manifest, model_spec
+from sotaque.backends.families import Generation
 from sotaque.backends.protocol import Backend, Reference
 from sotaque.backends.references import References
 from sotaque.errors import SettingsError
@@ -27,8 +28,8 @@ from sotaque.settings import Settings
 
 PEAK = 0.98
 SPEAK_FEWER = (
-    "Lower synthesize.batch_clips or the model's generation.max_s, or end other programs that hold memory; "
-    "then the same command again"
+    "Lower synthesize.batch_clips, set generation.max_s in the model's file, or end other programs that hold "
+    "memory; then the same command again"
 )
 
 
@@ -37,6 +38,7 @@ class Clip:
     """What became of one test utterance.
 
     status: ok or empty. frames: of the codec, None for recordings. stopped: the model ended by itself.
+    limit_s: where it would have been stopped, by its text and the model's context.
     """
 
     id: str
@@ -44,15 +46,17 @@ class Clip:
     duration_s: float
     frames: int | None = None
     stopped: bool | None = None
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Take:
-    """samples (T,) float32 at the codec's rate; frames, stopped: see Clip."""
+    """samples (T,) float32 at the codec's rate; frames, stopped, limit_s: see Clip."""
 
     samples: np.ndarray
     frames: int
     stopped: bool | None = None
+    limit_s: float | None = None
 
 
 def run(
@@ -108,7 +112,7 @@ def takes(
     if system not in ("base", "tuned"):
         raise SettingsError(f"system is {system!r}, allowed: reference, codec, base, tuned")
     folder = None if system == "base" else network
-    loaded = backend.load_network(folder, device.speaking_dtype(backend.device))
+    loaded = backend.load_network(folder, backend.speaking_dtype)
     ordered = sorted(utterances, key=lambda u: (len(u.text), u.id))
     size = settings.synthesize.batch_clips
     for start in range(0, len(ordered), size):
@@ -117,8 +121,8 @@ def takes(
         seeds = [seed_of(settings.seed, u.id) for u in batch]
         said = backend.generate(loaded, prompts, spec.generation, seeds)
         for utterance, prompt, seed, spoken in zip(batch, prompts, seeds, said, strict=True):
-            wave = decoded(backend, spoken.codes, seed, prompt.reference)
-            yield utterance, Take(wave, len(spoken.codes), spoken.stopped)
+            wave = decoded(backend, spoken.codes, seed, prompt.reference, spec.generation)
+            yield utterance, Take(wave, len(spoken.codes), spoken.stopped, spoken.limit_s)
 
 
 def round_trip(backend: Backend, utterance: Utterance, seed: int, reference: Reference | None) -> Take:
@@ -130,9 +134,17 @@ def round_trip(backend: Backend, utterance: Utterance, seed: int, reference: Ref
     return Take(wave[:length], len(codes))
 
 
-def decoded(backend: Backend, codes: np.ndarray, seed: int, reference: Reference | None) -> np.ndarray:
-    """Codes (F, K) -> samples (T,); no frames, no sound."""
-    return backend.decode(codes, seed, reference) if len(codes) else np.zeros(0, np.float32)
+def decoded(
+    backend: Backend,
+    codes: np.ndarray,
+    seed: int,
+    reference: Reference | None,
+    generation: Generation | None = None,
+) -> np.ndarray:
+    """Codes (F, K) -> samples (T,); no frames, no sound. generation: of codes that a network generated."""
+    if not len(codes):
+        return np.zeros(0, np.float32)
+    return backend.decode(codes, seed, reference, generation)
 
 
 def seed_of(seed: int, identifier: str) -> int:
@@ -152,8 +164,8 @@ def match_loudness(samples: np.ndarray, rate_hz: int, target_lufs: float) -> np.
 def _write(utterance: Utterance, take: Take, rate_hz: int, out: Path) -> Clip:
     samples = take.samples
     if not len(samples):
-        return Clip(utterance.id, "empty", 0.0, take.frames, take.stopped)
+        return Clip(utterance.id, "empty", 0.0, take.frames, take.stopped, take.limit_s)
     if utterance.loudness_lufs is not None:
         samples = match_loudness(samples, rate_hz, utterance.loudness_lufs)
     audio.write(out / f"{utterance.id}.wav", samples, rate_hz)
-    return Clip(utterance.id, "ok", len(samples) / rate_hz, take.frames, take.stopped)
+    return Clip(utterance.id, "ok", len(samples) / rate_hz, take.frames, take.stopped, take.limit_s)

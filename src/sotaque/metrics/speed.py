@@ -15,6 +15,8 @@ from sotaque.metrics.similarity import hash_order
 if TYPE_CHECKING:
     import torch
 
+    from sotaque.backends.protocol import Backend
+
 Item = TypeVar("Item")
 
 
@@ -22,7 +24,7 @@ def score(context: Context) -> Scores:
     """Time the system on a few test texts, after one that is not counted. Recordings have no speed."""
     import torch
 
-    from sotaque import device
+    from sotaque import backends, device
 
     method = {
         "batch_clips": 1,
@@ -33,7 +35,9 @@ def score(context: Context) -> Scores:
     chosen = hash_order(u for u in context.utterances if not u.group)[: context.settings.evaluate.speed_clips]
     if context.system == "reference" or not chosen:
         return Scores([], method)
-    say, network = _speaker_of(context)
+    backend = backends.load(context.spec.backend, context.base, context.device)
+    method["precision"] = str(backend.speaking_dtype).removeprefix("torch.")
+    say, network = _speaker_of(context, backend)
     if network is not None:
         method["parameters"] = sum(parameter.numel() for parameter in network.parameters())
     times = timed(say, chosen)
@@ -43,13 +47,13 @@ def score(context: Context) -> Scores:
     )
 
 
-def _speaker_of(context: Context) -> tuple[Callable[[Utterance], float], torch.nn.Module | None]:
+def _speaker_of(
+    context: Context, backend: Backend
+) -> tuple[Callable[[Utterance], float], torch.nn.Module | None]:
     """A function that says one utterance and returns the seconds of audio it made; the network it uses."""
-    from sotaque import backends, device
     from sotaque.backends.references import References
     from sotaque.evaluation.synthesize import decoded, round_trip, seed_of
 
-    backend = backends.load(context.spec.backend, context.base, context.device)
     references, chosen_seed = References(backend, context.train), context.settings.seed
     if context.system == "codec":
 
@@ -59,12 +63,13 @@ def _speaker_of(context: Context) -> tuple[Callable[[Utterance], float], torch.n
 
         return repeat, None
     folder = None if context.system == "base" else context.network
-    network = backend.load_network(folder, device.speaking_dtype(backend.device))
+    network = backend.load_network(folder, backend.speaking_dtype)
 
     def say(utterance: Utterance) -> float:
         prompt, seed = references.prompt(utterance), seed_of(chosen_seed, utterance.id)
         [spoken] = backend.generate(network, [prompt], context.spec.generation, [seed])
-        return len(decoded(backend, spoken.codes, seed, prompt.reference)) / backend.codec_rate_hz
+        wave = decoded(backend, spoken.codes, seed, prompt.reference, context.spec.generation)
+        return len(wave) / backend.codec_rate_hz
 
     return say, network
 

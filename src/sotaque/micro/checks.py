@@ -90,8 +90,10 @@ class Checks:
         ids = self.tokenizer.layout.prompt(self.tokenizer.text_ids(f"{voice.speaker}: {text}"))
         generation = OrpheusGeneration(temperature=0.4, top_p=0.9, repetition_penalty=1.0, max_s=LONGEST_S)
         frames = self.codec.frames(round(LONGEST_S * RATE_HZ))
-        made = generate.speak(self.network, self.tokenizer.layout, [ids], [seed], generation, frames)[0]
-        return Said(voice, text, self.codec.decode(made.codes, 0))
+        [(codes, _)] = generate.speak(
+            self.network, self.tokenizer.layout, [ids], [seed], generation, [frames]
+        )
+        return Said(voice, text, self.codec.decode(codes, 0))
 
 
 def target_clips(accent: str, part: str, count: int) -> list[Said]:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from sotaque.errors import SettingsError
 
 
-def number(default: float, low: float, high: float) -> Any:
-    """A field whose value must lie in [low, high]."""
+def number(default: float | None, low: float, high: float) -> Any:
+    """A field whose value must lie in [low, high], or be the default None where its type allows that."""
     return field(default=default, metadata={"range": (low, high)})
 
 

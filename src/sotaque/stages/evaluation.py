@@ -59,6 +59,7 @@ REPORT = Stage(
         "page",
         "evaluation/parts.py",
         "evaluation/curves.py",
+        "training/record.py",
         "evaluation/recognizer.py",
         "metrics",
         "rejects.py",

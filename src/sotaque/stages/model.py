@@ -26,7 +26,7 @@ TRAIN = Stage(
             f"training/{name}.py"
             for name in (
                 *("train", "trainer", "step", "schedule", "losses", "inputs", "batching"),
-                *("checkpoint", "stopping", "memory", "method", "bits", "lora"),
+                *("checkpoint", "stopping", "memory", "method", "bits", "lora", "record", "feasibility"),
                 *("processes", "group", "sharding", "torchrun"),
             )
         ),
@@ -63,8 +63,11 @@ MERGE = Stage(
     "merge the selected adapter into a model that loads like the base",
     module="sotaque.training.merge",
     params=("merge",),
-    spec=("backend", "about", "weights_licence", "network"),
-    code=("training/merge.py", "training/card.py", "training/result.py", "training/lora.py", *SPEECH),
+    spec=("backend", "about", "weights_licence", "network", "generation"),
+    code=(
+        *(f"training/{name}.py" for name in ("merge", "card", "record", "result", "lora")),
+        *SPEECH,
+    ),
     reads={
         "model": MODEL,
         "base": BASE,

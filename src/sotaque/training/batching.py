@@ -32,6 +32,7 @@ class Skipped:
     part: str
     reason: str
     tokens: int = 0
+    duration_s: float = 0.0
 
 
 class Voices:
@@ -71,8 +72,8 @@ class Voices:
 class Samples:
     """The training items of one part of the splits, made when asked for.
 
-    lengths (N,): tokens of each sample; skipped: what was left out. Raises IntegrityError for codes that
-    the model cannot speak.
+    lengths (N,): tokens of each sample; duration_s, speakers: of all; skipped: what was left out. Raises
+    IntegrityError for codes that the model cannot speak.
     """
 
     def __init__(
@@ -91,25 +92,29 @@ class Samples:
         self.skipped: list[Skipped] = []
         lengths = []
         for utterance in track(utterances, f"reading {part}"):
-            row = tokens.row(utterance.id)
+            row, duration_s = tokens.row(utterance.id), utterance.duration_s
             if row.length == 0:
-                self.skipped.append(Skipped(utterance.id, part, row.reject or "no frames"))
+                reason = row.reject or "no frames"
+                self.skipped.append(Skipped(utterance.id, part, reason, duration_s=duration_s))
                 continue
             try:
                 length = len(self._example(utterance, 0))
             except InputError as error:
-                self.skipped.append(Skipped(utterance.id, part, str(error)))
+                self.skipped.append(Skipped(utterance.id, part, str(error), duration_s=duration_s))
                 continue
             except ModelError as error:
                 raise IntegrityError(
                     f"{utterance.id}: {error}; its tokens are damaged: delete data/tokens and run again"
                 ) from None
             if length > max_tokens:
-                self.skipped.append(Skipped(utterance.id, part, f"over {max_tokens} tokens", length))
+                reason = f"{duration_s:.1f} s, {length} tokens; train.max_tokens is {max_tokens}"
+                self.skipped.append(Skipped(utterance.id, part, reason, length, duration_s))
                 continue
             self._utterances.append(utterance)
             lengths.append(length)
         self.lengths = np.array(lengths, dtype=np.int64)
+        self.duration_s = sum(utterance.duration_s for utterance in self._utterances)
+        self.speakers = tuple(sorted({utterance.speaker for utterance in self._utterances}))
 
     def __len__(self) -> int:
         return len(self._utterances)

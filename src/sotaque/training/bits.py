@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from sotaque.errors import SettingsError
+from sotaque.training.lora import is_target
 
 PACKAGE = "bitsandbytes"
 
@@ -38,7 +38,7 @@ def in_four(network: nn.Module, targets: Sequence[str] | str, dtype: torch.dtype
     package = _package("lora.base_4bit: true")
     linear = {name: module for name, module in network.named_modules() if type(module) is nn.Linear}
     for name, module in linear.items():
-        if _adapted(name, targets):
+        if is_target(name, targets):
             small = package.nn.Linear4bit(
                 module.in_features, module.out_features, module.bias is not None, compute_dtype=dtype,
                 quant_type="nf4", device="meta",
@@ -52,12 +52,6 @@ def in_four(network: nn.Module, targets: Sequence[str] | str, dtype: torch.dtype
             setattr(network.get_submodule(parent), last, small.to(module.weight.device))
     network.is_loaded_in_4bit = True  # by which peft knows
     return network
-
-
-def _adapted(name: str, targets: Sequence[str] | str) -> bool:
-    if isinstance(targets, str):
-        return re.fullmatch(targets, name) is not None
-    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 def adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:

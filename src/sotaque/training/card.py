@@ -5,16 +5,20 @@ README.md with the front matter that Hugging Face's hub reads (https://huggingfa
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 from sotaque import files
+from sotaque.backends.families import FAMILIES
 from sotaque.model_spec import ModelSpec, Source
+from sotaque.training.record import TrainingRecord, describe
 
 NAME = "README.md"
+SPEAKERS = 50  # that are named
 
 
-def write(spec: ModelSpec, step: int, folder: Path) -> None:
+def write(spec: ModelSpec, training: TrainingRecord, step: int, folder: Path) -> None:
     """Write README.md into the merged folder. A local base is not named: its path says nothing elsewhere."""
     base = {"base_model": spec.network.hub} if spec.network.hub else {}
     front = {
@@ -34,6 +38,12 @@ def write(spec: ModelSpec, step: int, folder: Path) -> None:
         "",
         f"{_made(step)} It loads as the base does.",
         "",
+        "## Use",
+        "",
+        f"{FAMILIES[spec.backend].usage} It was judged with {_generation(spec)}; other settings may speak "
+        "worse.",
+        "",
+        *(_training(training) if step else ()),
         f"Licence of the weights: {spec.weights_licence}. What is adapted from them keeps it.",
         "",
     ]
@@ -42,6 +52,19 @@ def write(spec: ModelSpec, step: int, folder: Path) -> None:
 
 def _source(source: Source) -> str:
     return f"{source.hub} at {source.revision}" if source.hub else "A local base"
+
+
+def _training(training: TrainingRecord) -> list[str]:
+    named = ", ".join(f"`{speaker}`" for speaker in training.speakers[:SPEAKERS])
+    more = len(training.speakers) - SPEAKERS
+    speakers = ("Speakers", named + (f" and {more} more" if more > 0 else ""))
+    details = [f"- {term}: {detail}." for term, detail in (*describe(training), speakers)]
+    return ["## Training", "", *details, ""]
+
+
+def _generation(spec: ModelSpec) -> str:
+    values = dataclasses.asdict(spec.generation)
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
 
 
 def _made(step: int) -> str:

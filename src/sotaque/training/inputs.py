@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from sotaque import files, manifest, model_spec, seal
 from sotaque import settings as settings_module
-from sotaque.backends.protocol import Backend
+from sotaque.backends.families import Generation
+from sotaque.backends.protocol import Backend, Reference
+from sotaque.backends.references import nearest_to_best
 from sotaque.data.tokenize import Tokens
-from sotaque.errors import InputError
+from sotaque.manifest import Utterance
 from sotaque.settings import Settings
 from sotaque.stages import STAGES
+from sotaque.training import feasibility
 from sotaque.training.batching import Samples, Voices
-
-log = logging.getLogger("sotaque")
 
 
 def samples(
     settings: Settings, backend: Backend, splits: Path, tokens: Path, base: Path
 ) -> tuple[Samples, Samples]:
-    """The train and the val part; raises InputError when one has no clip that can be used."""
+    """The train and the val part.
+
+    Raises InputError when one has no clip that can be used, or most of its minutes cannot.
+    """
     made = []
     stored = Tokens(tokens, manifest.shard_names(settings.shards), base)
     voices = Voices(backend, stored, manifest.read(splits / "train.jsonl"), settings.seed)
@@ -30,16 +33,26 @@ def samples(
             backend, stored, manifest.read(path), part, settings.train.max_tokens,
             settings.train.mask_prompt, voices,
         )  # fmt: skip
-        for skipped in found.skipped:
-            log.warning("train: %s is left out: %s", skipped.id, skipped.reason)
-        if not len(found):
-            raise InputError(
-                f"{path} has no clip that can be used ({len(found.skipped)} were left out); "
-                f"expected one or more: see split.val_share, split.test_share and "
-                "train.max_tokens in params.yaml"
-            )
+        feasibility.check_skipped(found, path, settings.train.max_tokens)
         made.append(found)
     return made[0], made[1]
+
+
+def check_texts(
+    settings: Settings, backend: Backend, generation: Generation, splits: Path, tokens: Path, base: Path
+) -> None:
+    """What select and synthesize would meet; see feasibility.check_texts."""
+    stored = Tokens(tokens, manifest.shard_names(settings.shards), base)
+    recordings = manifest.read(splits / "train.jsonl")
+
+    def reference_of(utterance: Utterance) -> Reference | None:
+        if not backend.wants_reference:
+            return None
+        clip = nearest_to_best(recordings, utterance.speaker, backend.shortest_reference_s)
+        return Reference(clip.text, Path(clip.audio), stored.codes(clip.id))
+
+    model = settings_module.MODELS / f"{settings.model}.yaml"
+    feasibility.check_texts(backend, generation, splits, reference_of, model)
 
 
 def origin(settings: Settings, *, model: Path, splits: Path, tokens: Path, base: Path) -> dict[str, dict]:

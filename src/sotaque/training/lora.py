@@ -35,7 +35,7 @@ def attach(
     """Put a fresh adapter, which changes nothing yet, on the network; all that learns is float32.
 
     targets: names of modules, or one regular expression over their whole paths. Raises ModelError when a
-    target is not in the network.
+    target is not in the network, or shares its weight with another module.
     """
     names = [name for name, _ in network.named_modules()]
     if isinstance(targets, str):
@@ -46,6 +46,7 @@ def attach(
             )
     else:
         _check_names("lora_targets", targets, names)
+    _refuse_tied(network, targets)
     torch.manual_seed(seed)
     config = backend.lora_config(targets, lora.rank, lora.alpha, lora.dropout)
     adapted = _put_on(network, _with_options(config, network, lora))
@@ -73,6 +74,49 @@ def _check_names(key: str, targets: Sequence[str], names: Sequence[str]) -> None
         if not any(name == target or name.endswith(f".{target}") for name in names):
             there = ", ".join(sorted({n.rpartition(".")[2] for n in names if n}))
             raise ModelError(f"{key} names {target!r}; there is no such module, only: {there}")
+
+
+def _refuse_tied(network: torch.nn.Module, targets: Sequence[str] | str) -> None:
+    """Raise ModelError for an adapter on a module whose weight another one uses.
+
+    Beside the network such an adapter acts on one of the two, and merged into the weight on both.
+    """
+    for names in _users_of_weights(network):
+        target = next((name for name in names if is_target(name, targets)), None)
+        if target is None or len(names) == 1:
+            continue
+        others = " and ".join(name for name in names if name != target)
+        raise ModelError(
+            f"lora_targets includes {target}, whose weight is tied to {others} in this base: an adapter on "
+            f"it cannot be merged, for the merged weight would change {others} too. Take it out of "
+            "lora_targets in the model's file; to train it, write lora.modules_to_save: "
+            f"[{target.rpartition('.')[2]}] in params.yaml, which trains both as one"
+        )
+
+
+def _users_of_weights(network: torch.nn.Module) -> list[list[str]]:
+    """For each parameter, the paths of the modules that use it.
+
+    A network with tied embeddings may have no output module, and multiply by its embedding's weight instead.
+    """
+    config, users = getattr(network, "config", None), {}
+    for name, module in network.named_modules():
+        for parameter in module.parameters(recurse=False):
+            users.setdefault(id(parameter), []).append(name)
+    if getattr(config, "tie_word_embeddings", False):
+        for module in network.modules():
+            if isinstance(module, torch.nn.Embedding) and module.num_embeddings == config.vocab_size:
+                names = users[id(module.weight)]
+                if len(names) == 1:
+                    names.append("the output layer")
+    return list(users.values())
+
+
+def is_target(name: str, targets: Sequence[str] | str) -> bool:
+    """Whether peft would adapt the module of this path."""
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 def _put_on(network: torch.nn.Module, config: LoraConfig) -> PeftModel:

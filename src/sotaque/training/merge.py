@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from sotaque import audio, backends, device, files, model_spec
+from sotaque.backends import folders
 from sotaque.backends.protocol import Backend, Prompt, Reference
 from sotaque.errors import ModelError
 from sotaque.settings import Settings
-from sotaque.training import card
+from sotaque.training import card, record
 from sotaque.training import lora as adapters
 from sotaque.training import result as results
 
@@ -27,7 +28,7 @@ PROBE = "one two three four five"
 def run(
     settings: Settings, *, model: Path, base: Path, lora: Path, selected: Path, out: Path
 ) -> dict[str, float]:
-    """Write the merged network and its card to `out` in the base's layout.
+    """Write the merged network, its generation_config.json and its card to `out` in the base's layout.
 
     Returns the largest differences of a logit.
 
@@ -38,8 +39,10 @@ def run(
     spec = model_spec.read(model.stem)
     backend = backends.load(spec.backend, base, memory)
     step = files.read_json(selected)["step"]
+    training = record.read(lora)
     figures = merge(backend, _result(lora, step), out, settings.merge.tolerance)
-    card.write(spec, step, out)
+    folders.write_generation_config(out, backend.generation_config(spec.generation))
+    card.write(spec, training, step, out)
     return {"step": step, **figures}
 
 

@@ -16,12 +16,17 @@ from torch.distributed.tensor import DTensor
 from sotaque.backends.protocol import Backend
 from sotaque.settings import Settings
 from sotaque.training import bits, lora
+from sotaque.training.record import LoraRecord
 from sotaque.training.sharding import gathered, part
 
 
 class Method(Protocol):
     def network(self, dtype: torch.dtype) -> torch.nn.Module:
         """The base, ready to learn in mixed precision of `dtype`."""
+        ...
+
+    def record(self) -> LoraRecord | None:
+        """What the report is told of the adapter; None for a network that is trained whole."""
         ...
 
     def exact(self, network: torch.nn.Module, keep: bool) -> dict[str, torch.Tensor]:
@@ -49,6 +54,19 @@ class Adapter:
             plain = bits.in_four(plain, self._targets, dtype)
         return lora.attach(self._backend, plain, self._targets, self._settings.lora, self._settings.seed)
 
+    def record(self) -> LoraRecord:
+        how, targets = self._settings.lora, self._targets
+        return LoraRecord(
+            rank=how.rank,
+            alpha=how.alpha,
+            dropout=how.dropout,
+            rslora=how.rslora,
+            dora=how.dora,
+            base_4bit=how.base_4bit,
+            targets=targets if isinstance(targets, str) else tuple(targets),
+            modules_to_save=how.modules_to_save,
+        )
+
     def exact(self, network: torch.nn.Module, keep: bool) -> dict[str, torch.Tensor]:
         return {}
 
@@ -67,6 +85,9 @@ class Full:
 
     def network(self, dtype: torch.dtype) -> torch.nn.Module:
         return self._backend.load_network(dtype=torch.float32).requires_grad_(True)
+
+    def record(self) -> None:
+        return None
 
     def exact(self, network: torch.nn.Module, keep: bool) -> dict[str, torch.Tensor]:
         return gathered(network.named_parameters(), keep)

@@ -232,7 +232,7 @@ def _is_significantly_worse_in_wer(candidate: Candidate, base: Candidate) -> boo
 
 def adapted(backend: Backend, result: Path | None) -> torch.nn.Module:
     """The network of a step; an adapter is merged into the base, which speaks faster than beside it."""
-    dtype = device.speaking_dtype(backend.device)
+    dtype = backend.speaking_dtype
     if result is None:
         return backend.load_network(dtype=dtype)
     return results.merged(results.load(backend, result, dtype))
@@ -327,7 +327,7 @@ def speak(
         prompts = [references.prompt(u) for u in batch]
         spoken = backend.generate(network, prompts, generation, seeds)
         for utterance, prompt, one, seed in zip(batch, prompts, spoken, seeds, strict=True):
-            wave = decoded(backend, one.codes, seed, prompt.reference)
+            wave = decoded(backend, one.codes, seed, prompt.reference, generation)
             if utterance.loudness_lufs is not None:
                 wave = match_loudness(wave, backend.codec_rate_hz, utterance.loudness_lufs)
             waves.append(wave)

@@ -23,8 +23,10 @@ from sotaque.errors import ModelError, StoppedError
 from sotaque.progress import counter
 from sotaque.settings import Settings
 from sotaque.training import inputs, lora, losses, memory, processes, stopping, torchrun, tracking
+from sotaque.training import record as records
 from sotaque.training.checkpoint import Progress, Scratch
 from sotaque.training.group import Group
+from sotaque.training.record import TrainingRecord
 from sotaque.training.schedule import learning_rate
 from sotaque.training.step import REMEDY, take_step, validate
 from sotaque.training.trainer import Trainer
@@ -36,7 +38,7 @@ LOG_EVERY_STEPS = 10
 
 
 def run(settings: Settings, *, out: Path, **reads: Path) -> dict[str, float]:
-    """Write out/step-NNNNNN/ (adapters or networks), out/losses.jsonl and out/skipped.jsonl."""
+    """Write out/step-NNNNNN/ (adapters or networks), losses.jsonl, skipped.jsonl and training.json."""
     with (
         stopping.on_request(),
         processes.together(settings.train.processes, take_part, settings, reads) as group,
@@ -46,7 +48,7 @@ def run(settings: Settings, *, out: Path, **reads: Path) -> dict[str, float]:
         progress, learnt = fit(trainer, scratch)
         seconds = time.monotonic() - started
     skipped = [*trainer.train.skipped, *trainer.val.skipped]
-    _publish(scratch, progress, skipped, out)
+    _publish(scratch, progress, skipped, _record(trainer, progress), out)
     measured = losses.measured(progress.history)
     return {
         "steps": progress.step,
@@ -56,8 +58,41 @@ def run(settings: Settings, *, out: Path, **reads: Path) -> dict[str, float]:
         "val_loss_nats_of_base": measured[0],
         "skipped": len(skipped),
         "failed_steps": len(progress.failed),
-        "trainable_parameters": sum(p.numel() for p in lora.trainable(trainer.network).values()),
+        "trainable_parameters": _trainable_parameters(trainer),
     }
+
+
+def _trainable_parameters(trainer: Trainer) -> int:
+    return sum(p.numel() for p in lora.trainable(trainer.network).values())
+
+
+def _record(trainer: Trainer, progress: Progress) -> TrainingRecord:
+    """What was done, which can be less than what params.yaml asks for (train.patience)."""
+    settings, how, samples = trainer.settings, trainer.settings.train, trainer.train
+    return TrainingRecord(
+        method=how.method,
+        lora=trainer.method.record(),
+        trainable_parameters=_trainable_parameters(trainer),
+        lr=settings.lr,
+        schedule=how.schedule,
+        warmup_share=how.warmup_share,
+        optimizer=how.optimizer,
+        weight_decay=how.weight_decay,
+        clip_norm=how.clip_norm,
+        batch_clips=how.batch_clips,
+        accumulate=how.accumulate,
+        packing=how.packing,
+        mask_prompt=how.mask_prompt,
+        precision=str(trainer.dtype).removeprefix("torch."),
+        seed=settings.seed,
+        steps=progress.step,
+        planned_steps=trainer.plan.steps,
+        epochs=round(settings.epochs * progress.step / trainer.plan.steps, 3),
+        clips=len(samples),
+        minutes=round(samples.duration_s / 60, 3),
+        skipped=len(samples.skipped),
+        speakers=samples.speakers,
+    )
 
 
 def take_part(group: Group, settings: Settings, reads: dict[str, Path]) -> None:
@@ -85,6 +120,7 @@ def _prepare(
     try:
         backend = backends.load(spec.backend, base, device.prepare(settings.train.threads), spec.learning)
         train, val = inputs.samples(settings, backend, splits, tokens, base)
+        inputs.check_texts(settings, backend, spec.generation, splits, tokens, base)
         stopping.check(group.highest)
         trainer = Trainer.build(settings, spec, backend, train, val, group)
         trainer.listen_with(spec, base, splits)
@@ -239,10 +275,13 @@ def _save(trainer: Trainer, progress: Progress, scratch: Scratch) -> None:
     trainer.group.wait()
 
 
-def _publish(scratch: Scratch, progress: Progress, skipped: Sequence[Any], out: Path) -> None:
-    """The results of all checkpoints, the losses and what was left out."""
+def _publish(
+    scratch: Scratch, progress: Progress, skipped: Sequence[Any], record: TrainingRecord, out: Path
+) -> None:
+    """The results of all checkpoints, the losses, what was left out and what was done."""
     with files.atomic_folder(out) as folder:
         for step in progress.saved:
             shutil.copytree(scratch.result(step), folder / lora.step_name(step))
         losses.write(progress.history, folder / "losses.jsonl")
         manifest.write(folder / "skipped.jsonl", skipped)
+        records.write(record, folder)

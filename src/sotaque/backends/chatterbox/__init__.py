@@ -10,19 +10,19 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from sotaque.backends import adapter, folders
+from sotaque.backends import adapter, durations, folders
 from sotaque.backends.chatterbox import codec, layout, voice
 from sotaque.backends.chatterbox import network as t3
 from sotaque.backends.chatterbox.tokenizer import Tokenizer
-from sotaque.backends.families import ChatterboxGeneration, ChatterboxLearning
+from sotaque.backends.families import FAMILIES, ChatterboxGeneration, ChatterboxLearning
 from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
-from sotaque.errors import InputError
+from sotaque.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -51,7 +51,8 @@ class Backend:
     learning = ChatterboxLearning()
     packs = False
     wants_reference = True
-    shortest_reference_s = voice.SHORTEST_S
+    shortest_reference_s = FAMILIES["chatterbox"].shortest_reference_s
+    speaking_dtype = torch.float32  # as upstream: in bfloat16 other codes are drawn
 
     def __init__(self, base: Path, device: torch.device):
         self.base, self.device = base, device
@@ -65,9 +66,19 @@ class Backend:
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.codec.encode(waves)
 
-    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
-        """A wave with PerTh's watermark, in the voice of the reference, without which there is none."""
-        return self.codec.decode(codes, seed, self.voices.for_decoder(reference))
+    def decode(
+        self,
+        codes: np.ndarray,
+        seed: int,
+        reference: Reference | None = None,
+        generation: ChatterboxGeneration | None = None,
+    ) -> np.ndarray:
+        """A wave with PerTh's watermark, in the voice of the reference, without which there is none.
+
+        Of codes that a v3 network generated, the last one is decoded and its 40 ms are cut, as upstream does.
+        """
+        cut = 1 if generation is not None and generation.version == "v3" else 0
+        return self.codec.decode(codes, seed, self.voices.for_decoder(reference), cut)
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """`folder` is a checkpoint folder itself, or holds one in network/ as the base folder does."""
@@ -117,15 +128,33 @@ class Backend:
         """One after another: upstream's guidance takes the batch for itself."""
         from sotaque.backends.chatterbox import generate
 
-        plain, said = t3.t3_of(network), []
+        plain, made = t3.t3_of(network), []
         for prompt, seed in zip(prompts, seeds, strict=True):
-            heard = self.voices.of(prompt.reference)
-            ids = generate.speak(plain, self._text_ids(prompt), heard, seed, generation)
-            said.append(Spoken(*layout.spoken(ids)))
-        return said
+            voice, limit = self.voices.of(prompt.reference), self.limit_frames(prompt, generation)
+            ids = generate.speak(plain, self._text_ids(prompt), voice, seed, generation, limit)
+            made.append(Spoken(*layout.spoken(ids), limit / self.frame_rate_hz))
+        return made
+
+    def limit_frames(self, prompt: Prompt, generation: ChatterboxGeneration) -> int:
+        """Raises SettingsError too where the weights are not those of `generation.version`."""
+        self._check_version(generation)
+        layout.text_row(self._text_ids(prompt))
+        room, rate_hz = layout.MAX_GENERATED, self.frame_rate_hz
+        return durations.limit_frames(prompt.text, prompt.language, rate_hz, room, generation.max_s)
+
+    def _check_version(self, generation: ChatterboxGeneration) -> None:
+        path = t3.weights_file(self.base / "network")
+        if generation.version == "v2" and path.name != t3.NAME:
+            raise SettingsError(
+                f"generation.version is v2 in the model's file, but {path} is not {t3.NAME}, for which alone "
+                "the stop analyser was made; write version: v3"
+            )
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         t3.save_like(self.base / "network", network, folder)
+
+    def generation_config(self, generation: ChatterboxGeneration) -> dict[str, Any]:
+        return {}
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
         return folders.weight_keys([t3.weights_file(folder or self.base / "network")])

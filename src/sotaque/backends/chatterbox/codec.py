@@ -68,10 +68,11 @@ class Codec:
         return made
 
     @torch.inference_mode()
-    def decode(self, codes: np.ndarray, seed: int, voice: dict[str, Any]) -> np.ndarray:
+    def decode(self, codes: np.ndarray, seed: int, voice: dict[str, Any], cut: int = 0) -> np.ndarray:
         """Codes (F, 1) in a voice (S3Gen.embed_ref) -> a wave (F * 960,) float32 at 24 kHz, watermarked.
 
-        The noise of the flow and of the vocoder is drawn from `seed`.
+        The noise of the flow and of the vocoder is drawn from `seed`. cut: of so many codes at the end the
+        sound is cut before the watermark; one code always sounds.
         """
         row = layout.codes_row(codes)
         if not row:
@@ -81,6 +82,8 @@ class Codec:
             tokens = torch.tensor(row, device=self.device)
             wave, _ = self.s3gen.inference(speech_tokens=tokens, ref_dict=dict(voice))  # it changes the dict
         plain = wave.squeeze(0).float().cpu().numpy()
+        if cut:
+            plain = plain[: max(1, len(row) - cut) * OUT_FRAME_SAMPLES]
         return np.asarray(self.watermarker.apply_watermark(plain, sample_rate=OUT_RATE_HZ), dtype=np.float32)
 
 

@@ -23,6 +23,7 @@ CONDITIONING = 34
 STARTS = 2
 PROMPT_CODES = 150  # of the reference, at most
 MAX_TEXT, MAX_CODES = 2048, 4096
+MAX_GENERATED = 1000  # codes, 40 s: what mtl_tts.py lets T3 generate at most
 FRAME_RATE_HZ = 25
 
 

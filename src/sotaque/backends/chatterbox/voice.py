@@ -21,10 +21,11 @@ from sotaque import audio
 from sotaque.backends import upstream
 from sotaque.backends.chatterbox.codec import OUT_FRAME_SAMPLES, OUT_RATE_HZ, RATE_HZ, Codec, load_module
 from sotaque.backends.chatterbox.layout import PROMPT_CODES
+from sotaque.backends.families import FAMILIES
 from sotaque.backends.protocol import Reference
 from sotaque.errors import ClipError, InputError
 
-SHORTEST_S = 2.0  # the window of the voice encoder is 1.6 s
+SHORTEST_S = FAMILIES["chatterbox"].shortest_reference_s
 ROUNDING_S = 1e-4  # of durations in manifests
 PROMPT_S, DECODER_S = 6, 10
 

@@ -11,12 +11,13 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sotaque.backends import adapter, folders, references, tokenizer_file
+from sotaque import device as devices
+from sotaque.backends import adapter, durations, folders, references, tokenizer_file
 from sotaque.backends.csm import codec
 from sotaque.backends.csm import network as csm
 from sotaque.backends.csm.layout import Layout, Row
@@ -47,10 +48,11 @@ class Backend:
     learning = CsmLearning()
     packs = False
     wants_reference = True
-    shortest_reference_s = 1.0
+    shortest_reference_s = FAMILIES["csm"].shortest_reference_s
 
     def __init__(self, base: Path, device: torch.device):
         self.base, self.device = base, device
+        self.speaking_dtype = devices.speaking_dtype(device)
         config, mimi = csm.read_config(base / "network"), codec.read_config(base / "codec")
         self.codec_rate_hz = self.sample_rate_hz = mimi.sampling_rate
         self.frame_rate_hz = mimi.sampling_rate / mimi.frame_size
@@ -78,7 +80,13 @@ class Backend:
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.codec.encode(waves)
 
-    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
+    def decode(
+        self,
+        codes: np.ndarray,
+        seed: int,
+        reference: Reference | None = None,
+        generation: CsmGeneration | None = None,
+    ) -> np.ndarray:
         """Mimi draws nothing and holds the voice in its codes: seed and reference change nothing."""
         return self.codec.decode(codes)
 
@@ -164,21 +172,43 @@ class Backend:
         from sotaque.backends.csm import generate
 
         rows = [self.prompt(prompt) for prompt in prompts]
-        max_frames = max(1, int(generation.max_s * self.frame_rate_hz))
-        for prompt, row in zip(prompts, rows, strict=True):
-            self._check_room(prompt.text, len(row), max_frames)
-        return generate.speak(csm.csm_of(network), self.layout, rows, seeds, generation, max_frames)
+        limits = [
+            self._limit_frames(prompt, len(row), generation)
+            for prompt, row in zip(prompts, rows, strict=True)
+        ]
+        spoken = generate.speak(csm.csm_of(network), self.layout, rows, seeds, generation, limits)
+        return [
+            Spoken(codes, stopped, limit / self.frame_rate_hz)
+            for (codes, stopped), limit in zip(spoken, limits, strict=True)
+        ]
 
-    def _check_room(self, text: str, heard: int, max_frames: int) -> None:
-        if heard + max_frames > self.positions:
+    def limit_frames(self, prompt: Prompt, generation: CsmGeneration) -> int:
+        return self._limit_frames(prompt, len(self.prompt(prompt)), generation)
+
+    def _limit_frames(self, prompt: Prompt, length: int, generation: CsmGeneration) -> int:
+        """length: positions of the prompt."""
+        room = self.positions - length
+        if room < 1:
             raise InputError(
-                f"the text {text[:60]!r} and its reference take {heard} positions and generation.max_s up to "
-                f"{max_frames} more, but the network has {self.positions}; lower max_s in the model's file, "
-                "shorten the text or take a shorter reference"
+                f"the text {prompt.text[:60]!r} and its reference take {length} positions, and the network "
+                f"has {self.positions}; cut the text or take a shorter reference"
             )
+        return durations.limit_frames(
+            prompt.text, prompt.language, self.frame_rate_hz, room, generation.max_s
+        )
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         csm.save_like(self.base / "network", network, folder)
+
+    def generation_config(self, generation: CsmGeneration) -> dict[str, Any]:
+        """Of the backbone and of the depth decoder, which draws alike; a frame of zeros is the end."""
+        sampling = folders.sampling(generation.temperature, top_k=generation.top_k)
+        return {
+            "eos_token_id": csm.read_config(self.base / "network").codebook_eos_token_id,
+            "max_new_tokens": min(int(folders.LONGEST_S * self.frame_rate_hz), self.positions),
+            **sampling,
+            **{f"depth_decoder_{name}": value for name, value in sampling.items()},
+        }
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
         return folders.weight_keys((folder or self.base / "network").glob("*.safetensors"))

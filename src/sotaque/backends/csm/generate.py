@@ -16,7 +16,6 @@ from transformers import CsmForConditionalGeneration, DynamicCache
 from sotaque.backends.csm.layout import Layout, Row
 from sotaque.backends.csm.network import embedded
 from sotaque.backends.families import CsmGeneration
-from sotaque.backends.protocol import Spoken
 
 
 @torch.inference_mode()
@@ -26,14 +25,17 @@ def speak(
     prompts: Sequence[Row],
     seeds: Sequence[int],
     generation: CsmGeneration,
-    max_frames: int,
-) -> list[Spoken]:
-    """B prompts -> B results of at most `max_frames` frames each."""
-    batch = left_padded(prompts, csm.device)
-    shape = (max_frames, layout.n_codebooks)
-    dice = torch.stack([_dice(seed, shape) for seed in seeds]).to(csm.device)
-    frames = torch.zeros(len(prompts), *shape, dtype=torch.int64, device=csm.device)
-    length = np.full(len(prompts), max_frames)
+    limits: Sequence[int],
+) -> list[tuple[np.ndarray, bool]]:
+    """B prompts -> B pairs of codes (F, K) int16 and whether the network ended them by itself.
+
+    limits: the most frames of each.
+    """
+    batch, max_frames = left_padded(prompts, csm.device), max(limits)
+    dice = _dice(seeds, limits, layout.n_codebooks).to(csm.device)
+    frames = torch.zeros(dice.shape, dtype=torch.int64, device=csm.device)
+    length, going = np.array(limits), np.ones(len(prompts), dtype=bool)
+    stopped = ~going
     mask, cache = batch["attention_mask"], DynamicCache(config=csm.config)
     entering, positions = embedded(csm, batch), (mask.cumsum(1) - 1).clamp(min=0)
     for step in range(max_frames):
@@ -42,15 +44,16 @@ def speak(
             past_key_values=cache, use_cache=True,
         ).last_hidden_state[:, -1]  # fmt: skip
         frames[:, step] = _frame(csm, layout, states, dice[:, step], generation)
-        ended = (frames[:, step] == 0).all(1).cpu().numpy() & (length == max_frames)
-        length[ended] = step
-        if (length < max_frames).all():
+        ended = (frames[:, step] == 0).all(1).cpu().numpy() & going
+        length[ended], stopped[ended] = step, True
+        going &= ~ended & (length > step + 1)
+        if not going.any():
             break
         entering = csm.backbone_model.embed_tokens(frames[:, step, None])
         mask, positions = torch.nn.functional.pad(mask, (0, 1), value=1), positions[:, -1:] + 1
     spoken = frames.cpu().numpy().astype(np.int16)
     return [
-        Spoken(row[:n].copy(), stopped=bool(n < max_frames)) for row, n in zip(spoken, length, strict=True)
+        (row[:n].copy(), bool(by_itself)) for row, n, by_itself in zip(spoken, length, stopped, strict=True)
     ]
 
 
@@ -91,9 +94,13 @@ def _choose(
     return order.gather(1, rank)[:, 0]
 
 
-def _dice(seed: int, shape: tuple[int, int]) -> torch.Tensor:
-    """Uniform numbers in [0, 1), the same on every device."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _dice(seeds: Sequence[int], limits: Sequence[int], n_codebooks: int) -> torch.Tensor:
+    """Uniform numbers in [0, 1), (B, F, K) float64, equal on every device; zeros beyond an item's limit."""
+    drawn = [
+        torch.rand((limit, n_codebooks), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed, limit in zip(seeds, limits, strict=True)
+    ]
+    return torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)
 
 
 def left_padded(rows: Sequence[Row], device: torch.device) -> dict[str, torch.Tensor]:

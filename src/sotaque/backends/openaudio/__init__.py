@@ -11,27 +11,28 @@ A prompt without one can be spoken and learnt too.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sotaque.backends import adapter, folders, references
+from sotaque import device as devices
+from sotaque.backends import adapter, durations, folders, references
 from sotaque.backends.families import FAMILIES, Learning, OpenAudioGeneration
 from sotaque.backends.openaudio import codec
 from sotaque.backends.openaudio.tokenizer import Said, Tokenizer
 from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
-from sotaque.errors import InputError, ModelError
+from sotaque.errors import InputError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 PAD_TO = 8
 ROOM = 2048  # upstream refuses a prompt that leaves fewer positions to speak in
+CACHE_MULTIPLE = 8  # upstream rounds the positions of its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,11 @@ class Backend:
     learning = Learning()
     packs = True
     wants_reference = True
-    shortest_reference_s = 1.0
+    shortest_reference_s = FAMILIES["openaudio"].shortest_reference_s
 
     def __init__(self, base: Path, device: torch.device):
         self.base, self.device = base, device
+        self.speaking_dtype = devices.speaking_dtype(device)
         self._numbers = codec.Numbers(base / "codec")
         self.sample_rate_hz = self.codec_rate_hz = self._numbers.rate_hz
         self.n_codebooks = self.codes_per_frame = self._numbers.n_codebooks
@@ -68,16 +70,18 @@ class Backend:
     @functools.cached_property
     def positions(self) -> int:
         """The longest sequence that the network can read."""
-        path = self.base / "network/config.json"
-        try:
-            return int(json.loads(path.read_text(encoding="utf-8"))["max_seq_len"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: max_seq_len is not there ({error}); fetch the model again") from None
+        return folders.read_context(self.base / "network", "max_seq_len")
 
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.codec.encode(waves)
 
-    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
+    def decode(
+        self,
+        codes: np.ndarray,
+        seed: int,
+        reference: Reference | None = None,
+        generation: OpenAudioGeneration | None = None,
+    ) -> np.ndarray:
         """The codes hold the voice, and the decoder draws no random numbers."""
         return self.codec.decode(codes)
 
@@ -171,16 +175,31 @@ class Backend:
         from sotaque.backends.openaudio import generate
         from sotaque.backends.openaudio.network import network_of
 
-        plain, max_frames = network_of(network), max(1, int(generation.max_s * self.frame_rate_hz))
-        return [
-            generate.speak(plain, self.layout, self._prompt(prompt), seed, generation, max_frames)
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+        plain, made = network_of(network), []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            columns = self._prompt(prompt)
+            limit = self._limit_frames(prompt, columns.shape[1], generation)
+            spoken = generate.speak(plain, self.layout, columns, seed, generation, limit)
+            made.append(Spoken(*spoken, limit / self.frame_rate_hz))
+        return made
+
+    def limit_frames(self, prompt: Prompt, generation: OpenAudioGeneration) -> int:
+        return self._limit_frames(prompt, self._prompt(prompt).shape[1], generation)
+
+    def _limit_frames(self, prompt: Prompt, length: int, generation: OpenAudioGeneration) -> int:
+        """length: positions of the prompt, which leaves at least ROOM."""
+        room = self.positions // CACHE_MULTIPLE * CACHE_MULTIPLE - length
+        return durations.limit_frames(
+            prompt.text, prompt.language, self.frame_rate_hz, room, generation.max_s
+        )
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         from sotaque.backends.openaudio.checkpoint import save_like
 
         save_like(self.base / "network", network, folder)
+
+    def generation_config(self, generation: OpenAudioGeneration) -> dict[str, Any]:
+        return {}
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
         from sotaque.backends.openaudio.checkpoint import weight_keys

@@ -18,10 +18,8 @@ import torch
 from sotaque.backends.families import OpenAudioGeneration
 from sotaque.backends.openaudio.layout import Layout
 from sotaque.backends.openaudio.network import Network
-from sotaque.backends.protocol import Spoken
 
 WINDOW_FRAMES = 16  # of the repetition penalty, upstream's
-CACHE_MULTIPLE = 8
 
 
 @torch.inference_mode()
@@ -31,12 +29,14 @@ def speak(
     prompt: np.ndarray,
     seed: int,
     generation: OpenAudioGeneration,
-    max_frames: int,
-) -> Spoken:
-    """A prompt (1 + K, L) -> at most max_frames frames, fewer where the positions of the network end."""
+    frames: int,
+) -> tuple[np.ndarray, bool]:
+    """A prompt (1 + K, L) -> codes (F, K) int16 of at most `frames` frames, and whether it ended by itself.
+
+    frames: no more than the network has positions for behind the prompt.
+    """
     device = network.embeddings.weight.device
     length = prompt.shape[1]
-    frames = min(max_frames, network.config.max_seq_len // CACHE_MULTIPLE * CACHE_MULTIPLE - length)
     drawn = _Dice(seed, generation, device)
     inp = torch.from_numpy(prompt.astype(np.int64))[None].to(device)
     at = torch.arange(length, device=device)
@@ -54,7 +54,7 @@ def speak(
             inp = torch.cat([spoken[-1][:1] + layout.semantic_begin, spoken[-1]])[None, :, None]
             at = torch.tensor([length + frame], device=device)
     codes = torch.stack(spoken) if spoken else torch.zeros(0, layout.n_codebooks)
-    return Spoken(codes.cpu().numpy().astype(np.int16), stopped)
+    return codes.cpu().numpy().astype(np.int16), stopped
 
 
 def _main(layout: Layout, logits: torch.Tensor, past: torch.Tensor | None, drawn: _Dice) -> torch.Tensor:

@@ -10,18 +10,20 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sotaque.backends import adapter, folders
+from sotaque import device as devices
+from sotaque.backends import adapter, durations, folders
 from sotaque.backends.families import FAMILIES, OrpheusGeneration, OrpheusLearning
 from sotaque.backends.orpheus import codec
 from sotaque.backends.orpheus import network as llama
 from sotaque.backends.orpheus.layout import SLOTS
 from sotaque.backends.orpheus.tokenizer import Tokenizer
 from sotaque.backends.protocol import IGNORED, Prompt, Reference, Spoken
+from sotaque.errors import InputError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -51,6 +53,7 @@ class Backend:
 
     def __init__(self, base: Path, device: torch.device):
         self.base, self.device = base, device
+        self.speaking_dtype = devices.speaking_dtype(device)
         config = codec.read_config(base / "codec")
         self.codec_rate_hz = self.sample_rate_hz = int(config["sampling_rate"])
         frame_samples = int(np.prod(config["encoder_rates"])) * config["vq_strides"][0]
@@ -62,10 +65,21 @@ class Backend:
     def codec(self) -> codec.Codec:
         return codec.Codec(self.base / "codec", self.device)
 
+    @functools.cached_property
+    def positions(self) -> int:
+        """The longest sequence that the network reads."""
+        return folders.read_context(self.base / "network", "max_position_embeddings")
+
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self.codec.encode(waves)
 
-    def decode(self, codes: np.ndarray, seed: int, reference: Reference | None = None) -> np.ndarray:
+    def decode(
+        self,
+        codes: np.ndarray,
+        seed: int,
+        reference: Reference | None = None,
+        generation: OrpheusGeneration | None = None,
+    ) -> np.ndarray:
         return self.codec.decode(codes, seed)
 
     def load_network(self, folder: Path | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
@@ -126,6 +140,18 @@ class Backend:
         hidden, _ = llama.at_labels(network, batch)
         return llama.llama_of(network).lm_head(hidden).float()
 
+    def limit_frames(self, prompt: Prompt, generation: OrpheusGeneration) -> int:
+        length = len(self.layout.prompt(self._text_ids(prompt)))
+        room = (self.positions - length) // SLOTS
+        if room < 1:
+            raise InputError(
+                f"the text {prompt.text[:60]!r} takes {length} positions, and the network has "
+                f"{self.positions}; cut the text"
+            )
+        return durations.limit_frames(
+            prompt.text, prompt.language, self.frame_rate_hz, room, generation.max_s
+        )
+
     def generate(
         self,
         network: torch.nn.Module,
@@ -136,11 +162,26 @@ class Backend:
         from sotaque.backends.orpheus import generate
 
         ids = [self.layout.prompt(self._text_ids(prompt)) for prompt in prompts]
-        max_frames = max(1, int(generation.max_s * self.frame_rate_hz))
-        return generate.speak(llama.llama_of(network), self.layout, ids, seeds, generation, max_frames)
+        limits = [self.limit_frames(prompt, generation) for prompt in prompts]
+        spoken = generate.speak(llama.llama_of(network), self.layout, ids, seeds, generation, limits)
+        return [
+            Spoken(codes, stopped, limit / self.frame_rate_hz)
+            for (codes, stopped), limit in zip(spoken, limits, strict=True)
+        ]
 
     def save_merged(self, network: torch.nn.Module, folder: Path) -> None:
         folders.save_like(self.base / "network", network.state_dict(), folder)
+
+    def generation_config(self, generation: OrpheusGeneration) -> dict[str, Any]:
+        """The end is speech end: the base's own is the end of a text, with which speech would not end."""
+        return {
+            "bos_token_id": self.layout.text_start,
+            "eos_token_id": self.layout.speech_end,
+            "pad_token_id": self.layout.pad,
+            "repetition_penalty": generation.repetition_penalty,
+            "max_new_tokens": min(int(folders.LONGEST_S * self.frame_rate_hz) * SLOTS, self.positions),
+            **folders.sampling(generation.temperature, top_p=generation.top_p, top_k=0),
+        }
 
     def weight_keys(self, folder: Path | None = None) -> list[str]:
         return folders.weight_keys((folder or self.base / "network").glob("*.safetensors"))

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+BLOCK = 1024  # columns that the cache grows by: most sequences end long before their limit
+
 
 class Attention:
     """lengths: of B prompts; shape: layers, H and E; turns (W, E / 2): by how much a position is turned."""
@@ -24,8 +26,9 @@ class Attention:
         if device.type == "cpu":  # where attention in bfloat16 would be no quicker
             dtype = torch.promote_types(dtype, torch.float32)
         self._positions, self._turns = torch.tensor(lengths, device=device), turns
+        width = min(len(turns), self._end + BLOCK)
         self._cache = torch.zeros(
-            layers, len(lengths), 2 * self._heads, len(turns), size, dtype=dtype, device=device
+            layers, len(lengths), 2 * self._heads, width, size, dtype=dtype, device=device
         )
         unused = torch.arange(len(turns), device=device) < (self._end - self._positions)[:, None]
         mask = torch.zeros(unused.shape, dtype=dtype, device=device)
@@ -38,6 +41,9 @@ class Attention:
 
     def grow(self) -> None:
         """One column more: the calls that follow, one a layer, are about the next token of each row."""
+        if self._end == self._cache.shape[3]:
+            wider = min(len(self._turns), self._end + BLOCK) - self._end
+            self._cache = F.pad(self._cache, (0, 0, 0, wider))
         self._turn = self._turns[self._positions, None]
         self._end, self._positions = self._end + 1, self._positions + 1
 

@@ -20,7 +20,6 @@ from sotaque.backends.families import OrpheusGeneration as Generation
 from sotaque.backends.orpheus.adapted import without_fresh_adapter
 from sotaque.backends.orpheus.decoder import Decoder
 from sotaque.backends.orpheus.layout import SLOTS, Layout
-from sotaque.backends.protocol import Spoken
 from sotaque.errors import ModelError
 
 
@@ -31,18 +30,20 @@ def speak(
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
     generation: Generation,
-    max_frames: int,
-) -> list[Spoken]:
-    """B prompts of ids -> B results of at most `max_frames` frames each.
+    limits: Sequence[int],
+) -> list[tuple[np.ndarray, bool]]:
+    """B prompts of ids -> B pairs of codes (F, 7) int16 and whether the network ended them by itself.
 
-    Raises ModelError when what the network says is no number.
+    limits: the most frames of each. Raises ModelError when what the network says is no number.
     """
-    device, steps = llama.device, max_frames * SLOTS
+    device, steps = llama.device, max(limits) * SLOTS
     decoder = Decoder(llama, prompts, steps)
-    dice = _dice(seeds, steps).to(device)
+    dice = _dice(seeds, limits).to(device)
     seen = torch.zeros(len(prompts), SLOTS, layout.codebook_size, dtype=torch.bool, device=device)
     codes = torch.zeros(len(prompts), steps, dtype=torch.int16, device=device)
-    length = np.full(len(prompts), steps)
+    length = np.array(limits) * SLOTS
+    limit = torch.from_numpy(length.copy()).to(device)
+    stopped = np.zeros(len(prompts), dtype=bool)
     penalizing = generation.repetition_penalty != 1
     alive = torch.arange(len(prompts), device=device)
     for step in range(steps):
@@ -53,9 +54,13 @@ def speak(
         if penalizing:
             logits = _penalized(logits, seen[alive, slot], generation.repetition_penalty)
         chosen = _choose(logits, dice[alive, step], generation)
-        if slot == 0 and bool((chosen == layout.codebook_size).any()):
-            going = (chosen < layout.codebook_size).nonzero()[:, 0]
-            length[alive[chosen == layout.codebook_size].cpu().numpy()] = step
+        if slot == 0:
+            full = limit[alive] <= step
+            ended = (chosen == layout.codebook_size) & ~full
+        if slot == 0 and bool((ended | full).any()):
+            going = (~(ended | full)).nonzero()[:, 0]
+            stopped[alive[ended].cpu().numpy()] = True
+            length[alive[ended].cpu().numpy()] = step
             if not len(going):
                 break
             decoder.keep(going)
@@ -65,10 +70,10 @@ def speak(
         codes[alive, step] = chosen.to(torch.int16)
         if step + 1 < steps:
             decoder.step(chosen + layout.slot_ids(slot)[0])
-    spoken = codes.cpu().numpy().reshape(len(prompts), max_frames, SLOTS)
+    frames = codes.cpu().numpy().reshape(len(prompts), -1, SLOTS)
     return [
-        Spoken(row[: n // SLOTS].copy(), stopped=bool(n < steps))
-        for row, n in zip(spoken, length, strict=True)
+        (row[: n // SLOTS].copy(), bool(by_itself))
+        for row, n, by_itself in zip(frames, length, stopped, strict=True)
     ]
 
 
@@ -85,14 +90,16 @@ def slot_logits(llama: LlamaForCausalLM, layout: Layout, hidden: torch.Tensor, s
     return (torch.cat([logits, ending], dim=1) if slot == 0 else logits).float()
 
 
-def _dice(seeds: Sequence[int], steps: int) -> torch.Tensor:
-    """One uniform number in [0, 1) for each item and step, (B, steps) float64, the same on every device."""
-    return torch.stack(
-        [
-            torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            for seed in seeds
-        ]
-    )
+def _dice(seeds: Sequence[int], limits: Sequence[int]) -> torch.Tensor:
+    """Uniform numbers in [0, 1) for each item and step, (B, steps) float64, the same on every device.
+
+    An item has as many as its own limit of frames needs; behind them stand zeros, which nobody reads.
+    """
+    drawn = [
+        torch.rand(limit * SLOTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed, limit in zip(seeds, limits, strict=True)
+    ]
+    return nn.utils.rnn.pad_sequence(drawn, batch_first=True)
 
 
 def _penalized(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -19,6 +19,7 @@ from sotaque.metrics.targets import MET, NOT_MET
 from sotaque.model_spec import ModelSpec
 from sotaque.page import charts, spectrogram, template
 from sotaque.settings import Settings
+from sotaque.training.record import TrainingRecord
 
 HERE = Path(__file__).parent
 DEMO = "demo"
@@ -42,6 +43,7 @@ class Page:
     manifest: Path
     quality: Path
     splits: Path
+    training: TrainingRecord
     losses: Sequence[Loss]
     selection: Selection
 
@@ -70,7 +72,7 @@ class Page:
             "selection": self.selection,
             "parts": [_part(name, utterances) for name, utterances in parts.items()],
             "rejects": rejects.by_code(self._rejects(recordings)),
-            "method": words.method(self.settings, self.spec, self.results["tuned"]),
+            "method": words.method(self.training, self.spec, self.results["tuned"]),
         }
 
     def _rejects(self, wav: Path) -> list[Reject]:

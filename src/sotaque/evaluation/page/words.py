@@ -10,7 +10,8 @@ from sotaque.backends.families import FAMILIES
 from sotaque.metrics import METRICS, TRANSCRIPTS, failures, registry
 from sotaque.metrics.registry import Column
 from sotaque.model_spec import ModelSpec, Source
-from sotaque.settings import Settings
+from sotaque.training import record
+from sotaque.training.record import TrainingRecord
 
 JUDGED = "tuned"
 DASH = "–"
@@ -105,18 +106,14 @@ def text_forms(spec: ModelSpec, languages: Iterable[str]) -> dict[str, str]:
     return {language: family.text_form(language).describe(language) for language in languages}
 
 
-def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
+def method(training: TrainingRecord, spec: ModelSpec, results: dict[str, Any]) -> list[tuple[str, str]]:
     """Terms and details; `results` are those of the tuned system, metric -> content of its JSON."""
     forms = text_forms(spec, languages(results))
-    lora = (
-        f"LoRA of rank {settings.lora.rank}, alpha {settings.lora.alpha}, dropout {settings.lora.dropout:g}"
-    )
     return [
         ("Base model", source(spec.network)),
         ("Codec", source(spec.codec)),
         ("Licence of the weights", spec.weights_licence),
-        ("Adaptation", f"{lora}; peak learning rate {settings.lr:g}"),
-        ("Epochs and seed", f"{settings.epochs} epochs, seed {settings.seed}"),
+        *record.describe(training),
         ("Text as the model reads it", "; ".join(f"{language}: {form}" for language, form in forms.items())),
         *own(asdict(spec.learning), asdict(spec.generation)),
         ("Checkpoint of the ASR", source(spec.asr)),
@@ -125,14 +122,21 @@ def method(settings: Settings, spec: ModelSpec, results: dict[str, Any]) -> list
     ]
 
 
-def own(learning: dict[str, float], generation: dict[str, float]) -> list[tuple[str, str]]:
-    """What the family alone was told; a family that has nothing of its own to learn by has no such term."""
+def own(learning: dict[str, Any], generation: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the family alone was told; a family that has nothing of its own to learn by has no such term.
+
+    A setting that is None has no value of its own: the family decides.
+    """
     terms = {"Learning": learning, "Generation": generation}
-    return [
-        (term, ", ".join(f"{key} {value:g}" for key, value in values.items()))
+    said = {
+        term: [
+            f"{key} {value if isinstance(value, str) else format(value, 'g')}"
+            for key, value in values.items()
+            if value is not None
+        ]
         for term, values in terms.items()
-        if values
-    ]
+    }
+    return [(term, ", ".join(parts)) for term, parts in said.items() if parts]
 
 
 def parameters(count: int | None) -> str:
