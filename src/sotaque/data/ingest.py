@@ -36,7 +36,7 @@ log = logging.getLogger("sotaque")
 
 
 def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
-    """Write out/<shard>.jsonl for every shard, empty ones too, and rejects.jsonl, warnings.jsonl, listings.json.
+    """Write out/<shard>.jsonl for every shard, empty ones too, rejects, warnings and listings.json.
 
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.

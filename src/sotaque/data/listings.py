@@ -18,6 +18,7 @@ _LISTINGS = (
     ".csv", ".tsv", ".psv", ".txt", ".json", ".jsonl", ".ndjson", ".gz", ".lab", ".srt", ".vtt", ".textgrid",
     ".parquet", ".xlsx",
 )  # fmt: skip
+_SEAL = "seal.json"  # of the demonstration corpus, which a stage makes
 log = logging.getLogger("sotaque")
 
 
@@ -29,7 +30,7 @@ def check_columns(found: Reading) -> None:
         if field not in used:
             there = ", ".join(dict.fromkeys(column.name or str(column.number) for column in names))
             raise SettingsError(
-                f"ingest.columns: the {field} is {wanted!r}, but no listing of this corpus has such a column; "
+                f"ingest.columns: the {field} is {wanted!r}, but no listing of the corpus has such a column; "
                 f"there are: {there or 'none, this layout has no table'}"
             )
 
@@ -44,6 +45,7 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
         if name.lower().endswith(_LISTINGS)
         and str(corpus / name) not in found.opened
         and not sources.is_accompanying(name.rpartition("/")[2])
+        and name != _SEAL
     ]
     return {
         "corpus": printable(corpus.as_posix()),

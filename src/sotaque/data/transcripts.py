@@ -30,7 +30,8 @@ _TAG = re.compile(
 def cleaned(raw: str, language: str, where: str) -> str:
     """A transcript fit for a manifest, without the entities and tags of HTML.
 
-    Raises ClipError: no-transcript, not-a-transcript, text-too-long, control-characters, encoding, wrong-script.
+    Raises ClipError: no-transcript, not-a-transcript, text-too-long, control-characters, encoding,
+    wrong-script.
     """
     if is_no_value(raw.strip()):
         raise ClipError("no-transcript", f"{where}: {raw.strip()!r}, which programs write for nothing")

@@ -33,7 +33,8 @@ Layout = Literal[
 
 # What a column of a listing may be; data/layouts/columns.py knows their names.
 Field = Literal[
-    "id", "audio", "text", "speaker", "language", "accent", "gender", "part", "group", "start", "end", "duration",
+    "id", "audio", "text", "speaker", "language", "accent", "gender", "part", "group", "start", "end",
+    "duration",
 ]  # fmt: skip
 
 Encoding = Literal["utf-8", "cp1252", "latin-1", "iso-8859-15", "mac-roman", "cp850", "cp1256", "iso-8859-6"]

@@ -38,18 +38,20 @@ def read(folder: Path, name: str, unpacked: Path) -> Iterator[Row]:
         for place in _places(folder, name):
             yield from _below(folder, place, layout, unpacked)
         return
-    yield from layout.unpack(folder, unpacked) if hasattr(layout, "unpack") else layout.rows(folder)
+    yield from _rows(folder, layout, unpacked)
+
+
+def _rows(folder: Path, layout: ModuleType, unpacked: Path) -> Iterator[Row]:
+    return layout.unpack(folder, unpacked) if hasattr(layout, "unpack") else layout.rows(folder)
 
 
 def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path) -> Iterator[Row]:
-    """The rows of one of several corpora that lie side by side: its folder names part, language or speaker."""
+    """The rows of one of several corpora side by side: its folder names the part, language or speaker."""
     inside = place.relative_to(folder).as_posix()
     part, language = part_of(inside), inside if columns.is_language(inside) else ""
     speaker = "" if part or language else inside
     with current().below(f"{inside}/"):
-        some = list(
-            layout.unpack(place, unpacked / inside) if hasattr(layout, "unpack") else layout.rows(place)
-        )
+        some = list(_rows(place, layout, unpacked / inside))
     for row in some:
         yield replace(
             row,

@@ -69,6 +69,7 @@ NAMES = {
 }
 _SAMPLE = 2_000
 _MOST = 0.5
+_FEW_ROWS = 5
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
 _GENDERS = {"m", "f", "male", "female", "masculino", "feminino", "femenino", "man", "woman"}
 _LANGUAGE = re.compile(
@@ -191,7 +192,9 @@ def choose(
     free = [at for at in range(count) if at not in known]
     guessed: dict[str, int] = {}
     if not {"audio", "id"} & {*places, *wanted}:
-        guessed |= _first("audio", free, kinds) or ({} if header else {"audio": at for at in free[:1]})
+        guessed |= _first("audio", free, kinds)
+        if not guessed and not header and free:
+            guessed["audio"] = free[0]
     if not {"text", "normalised"} & {*places, *wanted}:
         guessed |= _texts([at for at in free if at not in guessed.values()], kinds, cells, where)
     if not header:
@@ -225,7 +228,8 @@ def _wanted(header: Sequence[str], count: int) -> dict[str, int]:
 
 
 def _first(kind: str, free: Sequence[int], kinds: Sequence[Kind]) -> dict[str, int]:
-    return {kind: at for at in reversed(free) if kinds[at].word == kind}
+    at = next((at for at in free if kinds[at].word == kind), None)
+    return {} if at is None else {kind: at}
 
 
 def _texts(
@@ -236,7 +240,7 @@ def _texts(
     if not some:  # one-word texts may look like anything
         some = [at for at in free if kinds[at].word not in ("audio", "empty", "numbers")][:1]
     if len(some) < 2:
-        return {"text": at for at in some}
+        return {"text": some[0]} if some else {}
     text = max(some, key=lambda at: (kinds[at].words, kinds[at].distinct, -at))
     twins = [at for at in some if at != text and _is_twin(at, text, kinds, cells)]
     if twins:
@@ -270,8 +274,7 @@ def _speaker(
     for word in ("words", "whole"):
         for at in left:
             kind = kinds[at]
-            if kind.word == word and (
-                kind.distinct <= _MOST or (word == "words" and kind.values < rows <= 5)
-            ):
+            is_few = kind.distinct <= _MOST or (word == "words" and kind.values < rows <= _FEW_ROWS)
+            if kind.word == word and is_few:
                 return {"speaker": at}
     return {}

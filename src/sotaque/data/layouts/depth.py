@@ -1,4 +1,4 @@
-"""Which folder is the corpus: that of an archive, a README beside it, is entered; that of a speaker is not."""
+"""Which folder is the corpus: the one that an archive makes is entered, that of a speaker is not."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def only_folder(folder: Path) -> Path | None:
 def is_wrapper(inner: Path, is_fish: bool) -> bool:
     """Whether the corpus is `inner`, though the folder around it has a layout as well.
 
-    Only in fish do folders mean something by their depth: the first one is the speaker. A wrapper holds several
-    speakers, so several folders that are not called as sessions are, and no clip itself.
+    Only in fish does the depth of a folder mean something: the first one is the speaker. A wrapper holds
+    several speakers, so several folders that are not called as sessions are, and no clip itself.
     """
     below = sources.folders(inner)
     if not is_fish or part_of(inner.name) or any(is_audio(path.name) for path in sources.entries(inner)):

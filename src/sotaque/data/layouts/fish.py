@@ -1,7 +1,7 @@
 """Fish: one folder per speaker, <speaker>/.../<clip>.{wav,flac,mp3} with its transcript in <clip>.lab.
 
-A <clip>.txt is as good, where there is no .lab, and so are subtitles, Audacity's labels and Praat's TextGrid, whose
-segments are clips; one without audio beside it is no transcript. Folders called train, dev and test may lie
+A <clip>.txt is as good, where there is no .lab; one without audio beside it is no transcript. So are
+subtitles, Audacity's labels and Praat's TextGrid, whose segments are clips. Folders called train, dev and test may lie
 around those of the speakers.
 """
 
@@ -33,6 +33,7 @@ def rows(folder: Path) -> Iterator[Row]:
     entries = sources.walk(folder)
     names = {name for name, _ in entries}
     stems = {without_suffix(name) for name in names if is_audio(name)}
+    others = {name.rpartition(".")[0]: name for name in names if not name.endswith((TRANSCRIPT, *OTHERS))}
     are_parts = _are_parts([name.split("/") for name in names if is_audio(name)])
     for name, is_link in entries:
         stem = name.removesuffix(TRANSCRIPT) if name.endswith(TRANSCRIPT) else without_suffix(name)
@@ -40,16 +41,23 @@ def rows(folder: Path) -> Iterator[Row]:
             reason = "is a link to a folder; links are not followed, put the folder itself there"
             yield Row(name, name, name, "", fault=ClipError("outside-root", reason))
         elif name.endswith(TRANSCRIPT) and stem not in stems:
-            fault = ClipError("missing", f"{name} has no audio beside it")
-            yield Row(name, stem, f"{stem}.wav", "", fault=fault)
+            yield _without_audio(name, stem, others.get(stem, ""))
         elif stem in stems and not name.endswith(TRANSCRIPT):
             part, speaker = _told_by(name.split("/")[:-1], are_parts)
             for row in _clips(folder, name, _label(name, names), is_there=_label(name, names) in names):
                 yield replace(row, speaker=row.speaker or speaker, part=part)
 
 
+def _without_audio(label: str, stem: str, beside: str) -> Row:
+    """A transcript without a recording. beside: another file of this name, "" for none."""
+    if beside:
+        fault = ClipError("format", f"{beside} is beside {label}, and is of no format that is read")
+        return Row(label, stem, beside, "", fault=fault)
+    return Row(label, stem, f"{stem}.wav", "", fault=ClipError("missing", f"{label} has no audio beside it"))
+
+
 def _are_parts(paths: list[list[str]]) -> bool:
-    """Whether the folders at the top are train and its like; one alone, or with clips in it, may be anybody's."""
+    """Whether the folders at the top are train and its like; one alone with clips in it may be anybody's."""
     tops = {path[0] for path in paths if len(path) > 1}
     return all(map(parts.part_of, tops)) and (len(tops) > 1 or all(len(path) > 2 for path in paths))
 

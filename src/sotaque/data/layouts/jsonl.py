@@ -78,7 +78,7 @@ def _listed_entries(path: Path, inside: str) -> list[Any]:
         return []
     if path.stat().st_size > sources.MAX_LIST_BYTES:
         raise InputError(
-            f"{path}: one JSON list of {path.stat().st_size} bytes, at most {sources.MAX_LIST_BYTES} are read; "
+            f"{path}: a JSON list of {path.stat().st_size} bytes; read are at most {sources.MAX_LIST_BYTES}; "
             f"write one object on each line: jq -c '.[]' OLD.json > NEW.jsonl"
         )
     found = parsed(sources.read_listing(path, inside))

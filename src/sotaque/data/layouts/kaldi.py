@@ -1,6 +1,7 @@
 """Kaldi's data folders: wav.scp, text, and utt2spk, utt2lang, segments, spk2gender where they are.
 
-They lie at the top, in train/, dev/, test/ or in folders of data/, as recipes have them. Paths count from the corpus folder or from the listing.
+They lie at the top, in train/, dev/, test/ or in folders of data/, as recipes have them. Paths count from the
+corpus folder or from the listing.
 A command in wav.scp (`sph2pipe ... |`) is never run: its clips are rejected.
 """
 
@@ -75,7 +76,7 @@ def _entries(folder: Path, inside: str, table_name: str) -> Iterator[Entry]:
 
 
 def _without_halves(tables: Mapping[str, list[Entry]]) -> list[Entry]:
-    """The texts; where a line has no id that is known or looks like one, it may go on with the text before."""
+    """The texts; a line without an id that is known or looks like one may go on with the text before."""
     known = {entry.name for entry in tables["segments"] or tables["wav.scp"]}
     ids, texts = table.Ids(known), tables["text"]
     starts = [entry.name in known or ids.fits(entry.name) for entry in texts]

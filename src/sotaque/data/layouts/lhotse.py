@@ -1,7 +1,7 @@
 """Lhotse's manifests: recordings.jsonl with supervisions.jsonl, or cuts.jsonl; also .jsonl.gz.
 
-They lie at the top or one folder below and are told by their keys, whatever they are called. A supervision is a
-clip: a piece of its recording. Paths count from the corpus folder.
+They lie at the top or one folder below and are told by their keys, whatever they are called. A supervision is
+a clip: a piece of its recording. Paths count from the corpus folder.
 """
 
 from __future__ import annotations

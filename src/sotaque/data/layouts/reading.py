@@ -39,8 +39,9 @@ class Listing:
 
 @dataclass
 class Reading:
-    """encoding: of listings without a byte order mark. columns: field -> name or 1-based number, as the user says.
+    """How listings are read, and what they were.
 
+    encoding: of listings without a byte order mark. columns: field -> name or number, as params.yaml says.
     listings: what was found, by file. opened: paths of all files that were read for their text. inside: what
     leads from the corpus folder to the one that is being read.
     """

@@ -37,7 +37,7 @@ def id_of(audio: str) -> str:
 
 
 def piece_id(recording: str, start_s: float) -> str:
-    """The id of a piece: its start in milliseconds is added, but for one that begins where the recording does."""
+    """The id of a piece: its start in milliseconds is added, unless it begins where the recording does."""
     return f"{recording}-{round(start_s * 1000):08d}" if start_s > 0 else recording
 
 
@@ -56,8 +56,8 @@ class Recordings:
     def find(self, written: str) -> str | None:
         """The file that a path means, None when there is none.
 
-        As written; or with `/` for `\\`, in wavs/, audio/ ..., from the root of the file system into the corpus,
-        in another Unicode form or case, with another suffix of audio, where only that is there.
+        As written; or with `/` for `\\`, in wavs/, audio/ ..., without the path of the corpus, in another
+        Unicode form or case, with another suffix of audio, where only that is there.
         """
         if not written:
             return None

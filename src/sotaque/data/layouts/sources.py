@@ -1,7 +1,7 @@
 """The files of a corpus, made by strangers: which are there, and their bytes as text, within limits.
 
-A FIFO, a folder, a loop of links, a link out of the corpus or a file of gigabytes in the place of a text is an
-error that names it. What macOS and Windows leave in folders is passed over.
+A FIFO, a folder, a loop of links, a link out of the corpus or a file of gigabytes in the place of a text is
+an error that names it. What macOS and Windows leave in folders is passed over.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def read_transcript(folder: Path, name: str) -> str:
     Raises ClipError: outside-root, no-transcript, text-too-long, encoding.
     """
     path = folder / name
+    current().opened.add(str(path))
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError) as error:
@@ -114,14 +115,13 @@ def read_transcript(folder: Path, name: str) -> str:
         raw = files.read_untrusted(path, MAX_TRANSCRIPT_BYTES)
     except ClipError as error:
         code = error.code if error.code == "text-too-long" else "no-transcript"
-        raise ClipError(code, error.reason) from None
+        raise ClipError(code, error.reason.replace(str(path), name, 1)) from None
     try:
         text = decode(raw, name)
     except InputError as error:
         raise ClipError("encoding", str(error)) from None
     if not readable(text):
         raise ClipError("encoding", f"{name}: {not_encoded()}")
-    current().opened.add(str(path))
     return text
 
 

@@ -27,6 +27,7 @@ _INTERVAL = re.compile(
     rf'xmin\s*=\s*({_SECONDS})\s*xmax\s*=\s*({_SECONDS})\s*text\s*=\s*"((?:[^"]|"")*)"', re.IGNORECASE
 )
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+_OTHERS = ('{"', "{\\rtf", "<?xml", "<!DOCTYPE", "<html")
 _FEWEST_WORDS = 1.5  # of an utterance, on average: less is an alignment of words or phones
 
 
@@ -52,14 +53,11 @@ def segments(text: str, where: str) -> list[Segment] | None:
         return _checked(list(_cues(sources.split(text))), where)
     labels = [_LABEL.fullmatch(line) for line in lines if not line.startswith("\\")]  # `\`: its frequencies
     if labels and all(labels):
-        cells = [[cell for cell in m.groups("")[:3]] if m[1] else list(m.groups()[3:]) for m in labels if m]
+        cells = [m.groups("")[:3] if m[1] else m.groups("")[3:] for m in labels if m]
         return _checked([Segment(_number(start), _number(end), words) for start, end, words in cells], where)
     if _is_alignment(lines):
         raise ClipError("not-a-transcript", f"{where}: it is an alignment of phones, as HTS writes it")
-    if (
-        lines[0].lstrip().startswith(('{"', "{\\rtf", "<?xml", "<!DOCTYPE", "<html"))
-        or lines[0].strip() == "{"
-    ):
+    if lines[0].strip() == "{" or lines[0].lstrip().startswith(_OTHERS):
         raise ClipError("not-a-transcript", f"{where}: it begins {lines[0].strip()[:40]!r}")
     return None
 

@@ -1,7 +1,7 @@
 """A table of audio and text in a .csv, .tsv, .psv or .txt, cut by `|`, tab, `;` or `,`.
 
-A header may name its columns; without one, the cells say what they are. Several listings may lie side by side;
-one called train, val or test says which part its clips are of.
+A header may name its columns; without one, the cells say what they are. Several listings may lie side by
+side; one called train, val or test says which part its clips are of.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _BY_SUFFIX = {
     ".cha": "its transcripts are CHAT's of CLAN; convert them: chat2praat, or chat2srt",
     ".stm": "its transcripts are in STM; write a Kaldi folder: wav.scp, segments and text",
     ".ctm": "its transcripts are in CTM, word by word; write a Kaldi folder: wav.scp, segments and text",
-    ".mlf": "its transcripts are in HTK's master label file; write a .lab with plain text beside each recording",
+    ".mlf": "its transcripts are in HTK's master label file; write a .lab with plain text for each clip",
 }
 _NO_TRANSCRIPTS = (
     "{count} recordings are there (such as {example}), but no transcripts. Put what is said in each clip "
@@ -36,25 +36,17 @@ _NO_TRANSCRIPTS = (
 )
 
 
+_LISTINGS = {
+    ".csv", ".tsv", ".psv", ".txt", ".json", ".jsonl", ".lab", ".parquet", ".gz", ".zip", ".tar", ".scp",
+}  # fmt: skip
+
+
 def explain(folder: Path) -> str:
     """What this folder holds, where that is known, and what to do; "" for anything else."""
     names = [name for name, _ in sources.walk(folder)]
     suffixes = {Path(name).suffix.lower() for name in names}
     known = next((said for suffix, said in _BY_SUFFIX.items() if suffix in suffixes), "")
     audio = [name for name in names if is_audio(name)]
-    texts = {
-        ".csv",
-        ".tsv",
-        ".psv",
-        ".txt",
-        ".json",
-        ".jsonl",
-        ".lab",
-        ".parquet",
-        ".gz",
-        ".zip",
-        ".tar",
-    } & suffixes
-    if known or not audio or texts:
+    if known or not audio or suffixes & _LISTINGS:
         return known
     return _NO_TRANSCRIPTS.format(count=len(audio), example=ascii(audio[0])[1:-1])
