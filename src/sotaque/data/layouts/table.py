@@ -56,13 +56,14 @@ def read(
     """
     numbered = _numbered(path, inside)
     if quoted is None:
-        quoted = delimiter in _ALWAYS_QUOTED or is_quoted([text for _, text in numbered], delimiter)
+        texts = [text for _, text in numbered]
+        quoted = delimiter in _ALWAYS_QUOTED or is_quoted(texts, delimiter, recordings)
+    if quoted:
+        numbered = _joined(numbered, delimiter, recordings)
     body = [_cut(where, text, delimiter, quoted) for where, text in numbered]
     header = _header(body[0].cells, recordings) if body else ()
     body = body[1:] if header else body
     count = len(_trimmed(header)) or _usual_count(body)
-    if quoted:
-        body = _joined(body, numbered[len(numbered) - len(body) :], delimiter, count, recordings)
     name = f"{inside}{path.name}"
     cells = [line.cells for line in body if not line.fault and len(line.cells) >= count]
     choice = columns.choose(header, cells, count, recordings, name)
@@ -161,7 +162,7 @@ def _shape(name: str) -> str:
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", name.strip()))
 
 
-def is_quoted(texts: Sequence[str], delimiter: str) -> bool:
+def is_quoted(texts: Sequence[str], delimiter: str, recordings: Recordings) -> bool:
     """Whether quotes in a `|` or tab table are those of CSV, as pandas writes them, or letters.
 
     They are where more cells with quotes are well formed than not, or where a whole column is quoted.
@@ -171,19 +172,63 @@ def is_quoted(texts: Sequence[str], delimiter: str) -> bool:
     needed = broken = 0
     wrapped: Counter[int] = Counter()
     filled: Counter[int] = Counter()
-    for text in texts[:_SAMPLE_LINES]:
+    end = 0
+    for number, text in enumerate(texts[:_SAMPLE_LINES]):
+        if number < end:
+            continue
         for at, match in enumerate(field.finditer(text)):
             cell, is_last = match[1], match.end() == len(text)
             filled[at] += bool(cell)
             if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
                 wrapped[at] += 1
                 needed += '"' in cell[1:-1] or delimiter in cell
-            elif '"' in cell:
-                goes_on = is_last and cell.startswith('"') and '"' not in cell[1:].replace('""', "")
-                broken += not goes_on
+            elif is_last and cell.startswith('"') and '"' not in cell[1:].replace('""', ""):
+                end = _closing(texts, number, delimiter, recordings)
+                needed += end > number + 1
+            else:
+                broken += '"' in cell
     if broken or needed:
         return needed > broken
     return any(count > 1 and count == filled[at] for at, count in wrapped.items())
+
+
+def _closing(texts: Sequence[str], at: int, delimiter: str, recordings: Recordings) -> int:
+    """One past the line that closes the quotes of line `at`; at + 1 when none does.
+
+    A line that is complete by itself and names a recording is no continuation.
+    """
+    count = 0
+    for end in range(at + 1, min(at + _MOST_JOINED, len(texts))):
+        alone = _parsed(texts[end], delimiter)
+        if len(alone) > 1 and any(_names_recording(cell, recordings) for cell in alone):
+            return at + 1
+        count = len(_parsed("\n".join(texts[at : end + 1]), delimiter))
+        if count:
+            return end + 1 if count > 1 else at + 1
+    return at + 1
+
+
+def _joined(
+    numbered: Sequence[tuple[str, str]], delimiter: str, recordings: Recordings
+) -> list[tuple[str, str]]:
+    """Lines, where the quotes of one are closed in a later one put together."""
+    texts = [text for _, text in numbered]
+    joined, at = [], 0
+    while at < len(texts):
+        is_open = texts[at].count('"') % 2 == 1 and not _parsed(texts[at], delimiter)
+        end = _closing(texts, at, delimiter, recordings) if is_open else at + 1
+        joined.append((numbered[at][0], "\n".join(texts[at:end])))
+        at = end
+    return joined
+
+
+def _parsed(text: str, delimiter: str) -> tuple[str, ...]:
+    """The one record that these lines are; empty when they are none."""
+    try:
+        records = list(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return ()
+    return tuple(records[0]) if len(records) == 1 else ()
 
 
 def guess_delimiter(texts: Sequence[str], recordings: Recordings) -> str:
@@ -261,55 +306,6 @@ def _usual_count(body: Sequence[Line]) -> int:
     """How many cells most lines have; of two as frequent, the count that comes first."""
     counts = Counter(len(line.cells) for line in body if not line.fault)
     return counts.most_common(1)[0][0] if counts else 0
-
-
-def _joined(
-    body: Sequence[Line],
-    numbered: Sequence[tuple[str, str]],
-    delimiter: str,
-    count: int,
-    recordings: Recordings,
-) -> list[Line]:
-    """Lines whose quotes go on in the next ones, put together where that gives the usual columns.
-
-    A line that is complete by itself and names a recording is no continuation.
-    """
-    joined, at = [], 0
-    while at < len(body):
-        end = at + 1
-        if body[at].fault and body[at].fault.code == "quotes":
-            end = _closing(body, numbered, at, delimiter, count, recordings)
-        if end > at + 1:
-            text = "\n".join(text for _, text in numbered[at:end])
-            joined.append(Line(body[at].where, _parsed(text, delimiter)))
-        else:
-            joined.append(body[at])
-        at = end
-    return joined
-
-
-def _closing(
-    body: Sequence[Line], numbered: Sequence[tuple[str, str]], at: int, delimiter: str, count: int,
-    recordings: Recordings,
-) -> int:  # fmt: skip
-    """One past the line that closes the quotes of line `at`; at + 1 when none does."""
-    for end in range(at + 1, min(at + _MOST_JOINED, len(body))):
-        cells = body[end].cells
-        complete = not body[end].fault and len(cells) == count
-        if complete and any(_names_recording(cell, recordings) for cell in cells):
-            return at + 1
-        if len(_parsed("\n".join(text for _, text in numbered[at : end + 1]), delimiter)) == count:
-            return end + 1
-    return at + 1
-
-
-def _parsed(text: str, delimiter: str) -> tuple[str, ...]:
-    """The one record that these lines are; empty when they are none."""
-    try:
-        records = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
-    except csv.Error:
-        return ()
-    return tuple(records[0]) if len(records) == 1 else ()
 
 
 def _checked(body: Sequence[Line], count: int, audio: int, recordings: Recordings) -> Iterator[Line]:
