@@ -19,6 +19,7 @@ _LISTINGS = (
     ".parquet", ".xlsx",
 )  # fmt: skip
 _SEAL = "seal.json"  # of the demonstration corpus, which a stage makes
+_LEFT_ASIDE = {"unlisted": "recordings in no listing", "passed_over": "listings that were not read"}
 log = logging.getLogger("sotaque")
 
 
@@ -51,12 +52,13 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
         "corpus": printable(corpus.as_posix()),
         "layout": layout,
         "listings": [_listing(listing) for _, listing in sorted(found.listings.items())],
-        "unlisted": {"count": len(unlisted), "examples": [printable(name) for name in unlisted[:_SHOWN]]},
-        "passed_over": {
-            "count": len(passed_over),
-            "examples": [printable(name) for name in passed_over[:_SHOWN]],
-        },
+        "unlisted": _some(unlisted),
+        "passed_over": _some(passed_over),
     }
+
+
+def _some(names: list[str]) -> dict[str, Any]:
+    return {"count": len(names), "examples": [printable(name) for name in names[:_SHOWN]]}
 
 
 def tell(report: dict[str, Any]) -> None:
@@ -68,13 +70,10 @@ def tell(report: dict[str, Any]) -> None:
         ignored = [_name(column) for column in listing["columns"] if not column["field"]]
         end = f"; ignored: {', '.join(ignored)}" if ignored else ""
         log.info("ingest: %s: %s%s", listing["file"], ", ".join(used), end)
-    for key, words in (
-        ("unlisted", "recordings are in no listing"),
-        ("passed_over", "listings were not read"),
-    ):
+    for key, words in _LEFT_ASIDE.items():
         some = report[key]
         if some["count"]:
-            log.warning("ingest: %d %s, such as %s", some["count"], words, ", ".join(some["examples"][:3]))
+            log.warning("ingest: %s: %d, such as %s", words, some["count"], ", ".join(some["examples"][:3]))
 
 
 def printable(name: str) -> str:
@@ -90,6 +89,4 @@ def _listing(listing: Any) -> dict[str, Any]:
 
 
 def _name(column: dict[str, Any]) -> str:
-    return (
-        f"column {column['number']} ({column['name']!r})" if column["name"] else f"column {column['number']}"
-    )
+    return repr(column["name"]) if column["name"] else f"column {column['number']}"

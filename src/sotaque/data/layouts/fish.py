@@ -1,8 +1,8 @@
 """Fish: one folder per speaker, <speaker>/.../<clip>.{wav,flac,mp3} with its transcript in <clip>.lab.
 
 A <clip>.txt is as good, where there is no .lab; one without audio beside it is no transcript. So are
-subtitles, Audacity's labels and Praat's TextGrid, whose segments are clips. Folders called train, dev and test
-may lie around those of the speakers.
+subtitles, Audacity's labels and Praat's TextGrid, whose segments are clips. Folders called train, dev and
+test may lie around those of the speakers.
 """
 
 from __future__ import annotations
