@@ -33,10 +33,9 @@ def is_wrapper(inner: Path, is_fish: bool) -> bool:
     Only in fish does the depth of a folder mean something: the first one is the speaker. A wrapper holds
     several speakers, so several folders that are not called as sessions are, and no clip itself.
     """
-    below = sources.folders(inner)
     if not is_fish or part_of(inner.name) or any(is_audio(path.name) for path in sources.entries(inner)):
         return False
-    people = [path for path in below if not _SESSION.fullmatch(path.name)]
-    if not people:
+    below = sources.folders(inner)
+    if all(_SESSION.fullmatch(path.name) for path in below):
         return False
-    return len(below) > 1 or bool(_CORPUS.search(inner.name))
+    return len(below) > 1 or bool(_CORPUS.search(inner.name)) or is_wrapper(below[0], is_fish)

@@ -98,7 +98,8 @@ def _listings(folder: Path) -> Iterator[Path]:
         inside[:] = sorted(name for name in inside if not sources.is_junk(name)) if deep < _DEPTH else []
         for name in sorted(here):
             of_part = name == PART and (place / "audio").is_dir()
-            if (name.endswith(CHAPTER) and not sources.is_junk(name)) or of_part:
+            is_chapter = name.endswith(CHAPTER) and not sources.is_junk(name)
+            if (is_chapter or of_part) and sources.is_file(place / name):
                 yield place / name
 
 

@@ -38,7 +38,13 @@ def _listings(folder: Path) -> dict[Path, str]:
     One with a word where others have sentences, such as a table of speakers, is none beside them.
     """
     audio = recordings.of(folder)
-    files = [p for p in sources.entries(folder) if p.suffix.lower() in SUFFIXES and sources.is_file(p)]
+    files = [
+        path
+        for path in sources.entries(folder)
+        if path.suffix.lower() in SUFFIXES
+        and not sources.is_accompanying(path.name)
+        and sources.is_file(path)
+    ]
     found: dict[Path, str] = {}
     with_sentences = set()
     for path in files:
