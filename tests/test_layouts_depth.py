@@ -101,6 +101,24 @@ def test_what_macos_and_windows_leave_in_every_folder_is_passed_over(clips):
         assert plain() == expected, layout
 
 
+@pytest.mark.parametrize("layout", ["ljspeech", "common-voice", "kaldi"])
+def test_the_archive_itself_and_other_folders_may_lie_beside_the_corpus(layout, clips):
+    corpora.LAYOUTS[layout](CORPUS / "LJ-1.1", clips)
+    (CORPUS / "LJ-1.1.tar.bz2").write_bytes(b"BZh9")
+    (CORPUS / "LJ-1.1.md5").write_text("0  LJ-1.1.tar.bz2")
+    expected = plain()
+    assert {row[2] for row in expected} == {corpora.SPEAKER}
+    (CORPUS / "docs").mkdir()
+    (CORPUS / "docs/paper.txt").write_text("Gravado em casa.")
+    assert plain() == expected
+
+
+def test_parts_of_one_corpus_side_by_side_are_no_speakers(clips):
+    corpora.ljspeech(CORPUS / "part1", clips[:4])
+    corpora.ljspeech(CORPUS / "part2", clips[4:])
+    assert {u.speaker for u in run(speaker="ana")[0].values()} == {"ana"}
+
+
 # --- speakers
 
 

@@ -132,7 +132,9 @@ def test_two_columns_of_single_words_stop_the_run_until_params_say_which_is_the_
     speak()
     words = dict(zip(TEXTS, ["sim", "não", "sim", "não", "sim", "talvez"], strict=True))
     (CORPUS / "metadata.csv").write_text("".join(f"{i}|{SPEAKERS[i]}|{w}\n" for i, w in words.items()))
-    with pytest.raises(InputError, match=r"metadata\.csv: columns 2 and 3 both hold words.*ingest\.columns"):
+    with pytest.raises(
+        InputError, match=r"metadata\.csv: one of two columns may be the text, 2 .* and 3 .*ingest\.columns"
+    ):
         run()
     kept, _ = run(columns={"text": 3, "speaker": 2})
     assert (texts(kept), speakers(kept)) == (words, SPEAKERS)
@@ -160,6 +162,62 @@ def test_params_name_keys_of_json_and_a_column_that_nothing_has_is_refused():
         SettingsError, match=r"ingest\.columns: the speaker is 'whom'.*there are: audio, text, utt"
     ):
         run(columns={"speaker": "whom"})
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_texts_that_hold_the_delimiter_of_their_table_stop_the_run_and_lose_no_half(delimiter):
+    """Without a header and without quotes, the halves look like two columns of sentences."""
+    speak()
+    lines = [f"wavs/{i}.wav{delimiter}{t.replace(' ', ' e ', 1)}\n" for i, t in TEXTS.items()]
+    cut = [line[:28] + delimiter + line[28:] for line in lines]
+    (CORPUS / "list.csv").write_text("".join(cut))
+    with pytest.raises(
+        InputError, match=r"list\.csv: one of two columns may be the text, 2 .* and 3 .*quote the texts"
+    ):
+        run()
+
+
+def test_a_translation_is_not_taken_for_the_normalised_text():
+    speak()
+    english = ["The cat sleeps on the blue chair.", "Tomorrow we go to the beach early."] * 3
+    pairs = zip(TEXTS.items(), english, strict=True)
+    lines = [f"wavs/{i}.wav\t{t}\t{e} {n}\n" for n, ((i, t), e) in enumerate(pairs)]
+    (CORPUS / "list.tsv").write_text("".join(lines))
+    with pytest.raises(InputError, match=r"list\.tsv: one of two columns may be the text, 2 .* and 3 "):
+        run()
+    assert texts(run(columns={"text": 2})[0]) == TEXTS
+
+
+def test_phonemes_beside_the_text_are_not_taken_for_it():
+    speak()
+    write("{id}|{text}|u ˈɡatu ˈdɔɾmi na kaˈdejɾɐ {speaker}")
+    assert texts(run()[0]) == TEXTS
+
+
+def test_a_column_called_path_that_names_nothing_gives_way_to_one_that_does():
+    speak()
+    write("/scratch/{speaker}/x-{id}.ogg,wavs/{id}.wav,{text}", header="path,segment,text")
+    kept, rejects = run()
+    assert (texts(kept), rejects) == (TEXTS, {})
+    assert read_as() == {"metadata.csv": ["", "audio", "text"]}
+
+
+@pytest.mark.parametrize("name", ["lists/train.csv", "filelists/train.txt"])
+def test_listings_may_lie_in_a_folder_of_their_own(name):
+    speak()
+    (CORPUS / name).parent.mkdir()
+    write("wavs/{id}.wav|{text}", name)
+    kept, rejects = run()
+    assert (texts(kept), rejects) == (TEXTS, {})
+    assert {u.part for u in kept.values()} == {"train"}
+    assert list(read_as()) == [name]
+
+
+def test_a_link_to_a_folder_inside_the_corpus_is_followed_where_the_listing_says_so():
+    speak("sons", "flac")
+    (CORPUS / "wavs").symlink_to("sons")
+    write("{id}|{text}")
+    assert texts(run()[0]) == TEXTS
 
 
 def test_a_table_of_speakers_beside_the_listing_is_not_taken_for_texts():

@@ -25,7 +25,6 @@ LAYOUTS = {
     for name in typing.get_args(Layout)
     if name != "auto"
 }
-ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".bz2", ".xz", ".7z", ".rar")
 _SHOWN = 10
 _LISTINGS = (".csv", ".tsv", ".psv", ".txt", ".jsonl", ".json")
 _DEEPEST = 4
@@ -49,7 +48,7 @@ def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path) -> Ite
     """The rows of one of several corpora side by side: its folder names the part, language or speaker."""
     inside = place.relative_to(folder).as_posix()
     part, language = part_of(inside), inside if columns.is_language(inside) else ""
-    speaker = "" if part or language else inside
+    speaker = "" if part or language or depth.is_session(inside) else inside
     with current().below(f"{inside}/"):
         some = list(_rows(place, layout, unpacked / inside))
     for row in some:
@@ -68,17 +67,23 @@ def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path) -> Ite
 def root(folder: Path, name: str) -> Path:
     """The folder in which the corpus lies: this one, or one inside the folders that an archive brings."""
     for _ in range(_DEEPEST):
-        inner = depth.only_folder(folder) if folder.is_dir() else None
+        inner = _inner(folder, name) if folder.is_dir() else None
         if inner is None:
-            return folder
-        layout = _match(folder, name)
-        is_inside = (
-            depth.is_wrapper(inner, layout is LAYOUTS["fish"]) if layout else _holds_corpus(inner, name)
-        )
-        if not is_inside:
             return folder
         folder = inner
     return folder
+
+
+def _inner(folder: Path, name: str) -> Path | None:
+    """The folder to be entered, None where the corpus lies in this one."""
+    inner = depth.only_folder(folder)
+    layout = _match(folder, name)
+    if layout:
+        return inner if inner and depth.is_wrapper(inner, layout is LAYOUTS["fish"]) else None
+    if inner:
+        return inner if _holds_corpus(inner, name) else None
+    places = _places(folder, name)
+    return places[0] if len(places) == 1 else None
 
 
 def _holds_corpus(folder: Path, name: str, deep: int = 1) -> bool:
@@ -90,7 +95,7 @@ def _holds_corpus(folder: Path, name: str, deep: int = 1) -> bool:
 
 def archives(folder: Path) -> str:
     """What to say of archives that nobody has unpacked, "" where there are none."""
-    names = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(ARCHIVES))
+    names = sorted(p.name for p in folder.iterdir() if p.name.lower().endswith(depth.ARCHIVES))
     return f"; archives are not opened, unpack {', '.join(names[:_SHOWN])} there first" if names else ""
 
 

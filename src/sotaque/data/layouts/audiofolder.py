@@ -21,7 +21,7 @@ def rows(folder: Path) -> Iterator[Row]:
     audio = recordings.of(folder)
     for path, (inside, part) in _listings(folder).items():
         is_jsonl = path.suffix == ".jsonl"
-        found = jsonl.listed(path, inside) if is_jsonl else table.read(path, audio, ",", inside)
+        found = jsonl.listed(path, inside, inside) if is_jsonl else table.read(path, audio, ",", inside)
         for row in recordings.resolve(found, audio):
             yield replace(row, part=row.part or part)
 

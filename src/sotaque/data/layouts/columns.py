@@ -69,8 +69,11 @@ NAMES = {
 }
 _SAMPLE = 2_000
 _MOST = 0.5
+_VARIOUS = 0.8
+_SENTENCE_WORDS = 1.5  # on average: less are names, or single words
 _FEW_ROWS = 5
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
+_PHONETIC = re.compile("[\u0250-\u02af\u02c8\u02cc\u02d0]")  # IPA extensions, stress and length
 _GENDERS = {"m", "f", "male", "female", "masculino", "feminino", "femenino", "man", "woman"}
 _LANGUAGE = re.compile(
     r"(pt|es|en|ar|fr|de|it|por|spa|eng|ara|portuguese|spanish|english|arabic)([-_][a-z0-9]+)*", re.IGNORECASE
@@ -136,7 +139,8 @@ class Choice:
 class Kind:
     """What the cells of one column look like.
 
-    word: empty, audio, gender, language, part, numbers or words. words: mean per cell. distinct: share.
+    word: empty, audio, gender, language, part, whole, numbers, phonemes or words. words: mean per cell.
+    distinct: share. there: share of cells that name a recording that is there.
     """
 
     word: str
@@ -144,6 +148,7 @@ class Kind:
     words: float = 0.0
     distinct: float = 1.0
     values: int = 0
+    there: float = 0.0
 
 
 def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
@@ -153,7 +158,8 @@ def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
     there = sum(recordings.find(cell) is not None for cell in filled)
     named = sum(map(is_audio, filled))
     if there > _MOST * len(filled):
-        return Kind("audio", f"{there} of {len(filled)} cells name a recording that is there")
+        reason = f"{there} of {len(filled)} cells name a recording that is there"
+        return Kind("audio", reason, there=there / len(filled))
     if named > _MOST * len(filled):
         return Kind("audio", f"{named} of {len(filled)} cells end like the name of a recording")
     different = set(filled)
@@ -172,31 +178,41 @@ def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
     if folded <= set(parts.PARTS):
         return Kind("part", few, **counts)
     words = sum(len(cell.split()) for cell in filled) / len(filled)
+    if sum(_PHONETIC.search(cell) is not None for cell in filled) > _MOST * len(filled):
+        return Kind("phonemes", f"letters of the IPA, {few}", words=words, **counts)
     return Kind("words", f"{words:.1f} words on average, {few}", words=words, **counts)
 
 
 def choose(
-    header: Sequence[str], body: Sequence[Sequence[str]], count: int, recordings: Recordings, where: str
+    header: Sequence[str],
+    body: Sequence[Sequence[str]],
+    count: int,
+    recordings: Recordings,
+    where: str,
+    has_normalised: bool = False,
 ) -> Choice:
     """What each of `count` columns is; the header is empty where the listing has none.
 
-    Raises InputError when two columns may be the text, or the user names a column that is not there.
+    has_normalised: whether a second column of sentences is the normalised text even in other words, as `R$ 5`
+    and `cinco reais`. Raises InputError when two columns may be the text.
     """
     sample = body[:: max(1, len(body) // _SAMPLE)]
     cells = [[row[at].strip() for row in sample if at < len(row)] for at in range(count)]
     kinds = [kind_of(column, recordings) for column in cells]
     wanted = _wanted(header, count)
     places = {field: at for field, at in fields_of(header).items() if at < count}
-    by_name = dict(places)
+    by_name = _without_lost(places, kinds)
+    places = dict(by_name)
     known = set(places.values()) | set(wanted.values())
     free = [at for at in range(count) if at not in known]
     guessed: dict[str, int] = {}
     if not {"audio", "id"} & {*places, *wanted}:
-        guessed |= _first("audio", free, kinds)
+        guessed |= _first("audio", sorted(free, key=lambda at: -kinds[at].there), kinds)
         if not guessed and not header and free:
             guessed["audio"] = free[0]
     if not {"text", "normalised"} & {*places, *wanted}:
-        guessed |= _texts([at for at in free if at not in guessed.values()], kinds, cells, where)
+        left = [at for at in free if at not in guessed.values()]
+        guessed |= _texts(left, kinds, cells, where, has_normalised)
     if not header:
         left = [at for at in free if at not in guessed.values()]
         for field in ("gender", "language", "part"):
@@ -216,6 +232,13 @@ def choose(
     return Choice(places, tuple(columns))
 
 
+def _without_lost(places: dict[str, int], kinds: Sequence[Kind]) -> dict[str, int]:
+    """A column that is called as audio is none, where it names no recording and an unknown one does."""
+    unknown = [kind for at, kind in enumerate(kinds) if at not in places.values()]
+    lost = "audio" in places and kinds[places["audio"]].there == 0 and any(kind.there for kind in unknown)
+    return {field: at for field, at in places.items() if not (lost and field in ("audio", "id"))}
+
+
 def _wanted(header: Sequence[str], count: int) -> dict[str, int]:
     """Field -> position as `ingest.columns` says; what this listing does not have is for another one."""
     keys, found = [key_of(name) for name in header], {}
@@ -233,7 +256,11 @@ def _first(kind: str, free: Sequence[int], kinds: Sequence[Kind]) -> dict[str, i
 
 
 def _texts(
-    free: Sequence[int], kinds: Sequence[Kind], cells: Sequence[Sequence[str]], where: str
+    free: Sequence[int],
+    kinds: Sequence[Kind],
+    cells: Sequence[Sequence[str]],
+    where: str,
+    has_normalised: bool,
 ) -> dict[str, int]:
     """The column of sentences; of two that say the same, the second is the normalised text."""
     some = [at for at in free if kinds[at].word == "words"]
@@ -242,28 +269,38 @@ def _texts(
     if len(some) < 2:
         return {"text": some[0]} if some else {}
     text = max(some, key=lambda at: (kinds[at].words, kinds[at].distinct, -at))
-    twins = [at for at in some if at != text and _is_twin(at, text, kinds, cells)]
+    others = [at for at in some if at != text]
+    twins = [at for at in others if _say_the_same(cells[at], cells[text])]
+    if has_normalised:
+        twins = twins or [at for at in others if _is_as_various(kinds[at], kinds[text])]
     if twins:
         first, second = sorted((text, max(twins, key=lambda at: kinds[at].words)))
         return {"text": first, "normalised": second}
-    rival = max((at for at in some if at != text), key=lambda at: (kinds[at].words, kinds[at].distinct))
-    if kinds[text].words < 1.5 and kinds[text].distinct < 2 * kinds[rival].distinct:
+    rival = max(others, key=lambda at: (kinds[at].words, kinds[at].distinct))
+    are_short = kinds[text].words < _SENTENCE_WORDS and kinds[text].distinct < 2 * kinds[rival].distinct
+    if are_short or _is_as_various(kinds[rival], kinds[text]):
+        shown = " and ".join(f"{at + 1} ({kinds[at].reason})" for at in sorted((rival, text)))
         raise InputError(
-            f"{where}: columns {rival + 1} and {text + 1} both hold words ({kinds[rival].reason}; "
-            f"{kinds[text].reason}); say in params.yaml which is the text: "
-            f"ingest.columns: {{text: {text + 1}, speaker: {rival + 1}}}"
+            f"{where}: one of two columns may be the text, {shown}; say in params.yaml which is, as in "
+            f"ingest.columns: {{text: {text + 1}}}, or quote the texts if they hold the delimiter"
         )
     return {"text": text}
 
 
-def _is_twin(at: int, text: int, kinds: Sequence[Kind], cells: Sequence[Sequence[str]]) -> bool:
-    """Whether a column says what the text says: in the same words, or in other sentences as various."""
-    pairs = [(a, b) for a, b in zip(cells[at], cells[text], strict=False) if a and b]
-    same = sum(bool(set(a.casefold().split()) & set(b.casefold().split())) for a, b in pairs)
-    if pairs and same > _MOST * len(pairs):
-        return True
-    mine, other = kinds[at], kinds[text]
-    return mine.words >= max(1.5, other.words / 2) and mine.distinct > _MOST
+def _say_the_same(cells: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether most cells share half of their words or more with those of the other column."""
+    pairs = [(_words(a), _words(b)) for a, b in zip(cells, others, strict=False) if a and b]
+    same = sum(2 * len(a & b) >= min(len(a), len(b)) > 0 for a, b in pairs)
+    return bool(pairs) and same > _MOST * len(pairs)
+
+
+def _words(cell: str) -> set[str]:
+    return set(re.findall(r"\w+", unicodedata.normalize("NFC", cell).casefold()))
+
+
+def _is_as_various(kind: Kind, text: Kind) -> bool:
+    """Whether a column holds sentences, as many different ones as the text and about as long."""
+    return kind.words >= max(_SENTENCE_WORDS, text.words / 2) and kind.distinct > _VARIOUS
 
 
 def _speaker(

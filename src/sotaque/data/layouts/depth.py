@@ -9,6 +9,8 @@ from sotaque.data.layouts import sources
 from sotaque.data.layouts.parts import part_of
 from sotaque.data.layouts.recordings import is_audio
 
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".bz2", ".xz", ".7z", ".rar")
+BESIDE = (*ARCHIVES, ".md5", ".sha1", ".sha256", ".torrent", ".dvc")
 _SESSION = re.compile(
     r"(s[ea]ss[aã]?o?|sesi[oó]n|session|dia|day|parte?|take|toma(da)?|dis[ck]o?|cd|chapter|cap(i|í)?(tulo)?|"
     r"livro|libro|book|lote|batch|vol(ume)?|aula|lesson|grava[cç][aã]o|grabaci[oó]n|recording)[\W_]*\d*|"
@@ -21,9 +23,18 @@ _CORPUS = re.compile(
 )
 
 
+def is_session(name: str) -> bool:
+    """Whether a folder is called as one of several of the same kind: `dia 1`, `part2`, `2024-05-01`."""
+    return _SESSION.fullmatch(name) is not None
+
+
 def only_folder(folder: Path) -> Path | None:
-    """The one folder in this one, where beside it are only files for people, such as README."""
-    seen = [path for path in sources.entries(folder) if not sources.is_accompanying(path.name)]
+    """The one folder in this one, where beside it are only archives and files for people, such as README."""
+    seen = [
+        path
+        for path in sources.entries(folder)
+        if not sources.is_accompanying(path.name) and not path.name.lower().endswith(BESIDE)
+    ]
     return seen[0] if len(seen) == 1 and seen[0].is_dir() and not seen[0].is_symlink() else None
 
 
@@ -36,6 +47,6 @@ def is_wrapper(inner: Path, is_fish: bool) -> bool:
     if not is_fish or part_of(inner.name) or any(is_audio(path.name) for path in sources.entries(inner)):
         return False
     below = sources.folders(inner)
-    if all(_SESSION.fullmatch(path.name) for path in below):
+    if all(is_session(path.name) for path in below):
         return False
     return len(below) > 1 or bool(_CORPUS.search(inner.name)) or is_wrapper(below[0], is_fish)

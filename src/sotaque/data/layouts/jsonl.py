@@ -30,12 +30,16 @@ def rows(folder: Path) -> Iterator[Row]:
     audio = recordings.of(folder)
     for path in _manifests(folder):
         part = parts.part_of(path.stem)
-        for row in recordings.resolve(listed(path), audio):
+        inside = path.relative_to(folder).as_posix().removesuffix(path.name)
+        for row in recordings.resolve(listed(path, inside), audio):
             yield replace(row, part=row.part or part)
 
 
-def listed(path: Path, inside: str = "") -> list[Row]:
-    """One row for each line that is not blank, or entry of a list; what is no JSON object has a fault."""
+def listed(path: Path, inside: str, lead: str = "") -> list[Row]:
+    """One row for each line that is not blank, or entry of a list; what is no JSON object has a fault.
+
+    inside: what leads from the corpus folder to the file. lead: what leads to where its audio paths begin.
+    """
     keys: dict[str, None] = {}
     found = []
     for where, values, fault in entries(path, inside):
@@ -43,7 +47,7 @@ def listed(path: Path, inside: str = "") -> list[Row]:
             found.append(Row(where, where, "", "", fault=fault))
         else:
             keys |= dict.fromkeys(values)
-            found.append(record.row(values, where, inside, has_pieces=True))
+            found.append(record.row(values, where, lead, has_pieces=True))
     record.note(f"{inside}{path.name}", len(found), keys)
     return found
 
@@ -102,7 +106,8 @@ def first_entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _manifests(folder: Path) -> list[Path]:
-    paths = [p for p in sources.entries(folder) if p.suffix.lower() in SUFFIXES and sources.is_file(p)]
-    return [
-        path for path in paths if any("audio" in columns.of_header(tuple(e)) for e in first_entries(path))
-    ]
+    return recordings.listings(folder, SUFFIXES, lambda path: any(map(_names_audio, first_entries(path))))
+
+
+def _names_audio(entry: dict[str, Any]) -> bool:
+    return "audio" in columns.of_header(tuple(entry))

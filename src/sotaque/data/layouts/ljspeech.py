@@ -25,8 +25,9 @@ def rows(folder: Path) -> Iterator[Row]:
     listing, audio = _listing(folder), recordings.of(folder)
     if listing is None:
         return
-    found = (replace(row, audio=row.audio or row.id) for row in table.read(listing, audio, "|"))
-    for row in recordings.resolve(found, audio, "wavs/"):
+    found = table.read(listing, audio, "|", has_normalised=True)
+    paths = (replace(row, audio=row.audio or row.id) for row in found)
+    for row in recordings.resolve(paths, audio, "wavs/"):
         there = sources.is_file(folder / row.audio)
         yield row if there else replace(row, audio=audio.of_stem(recordings.without_suffix(row.audio)))
 

@@ -14,18 +14,19 @@ from sotaque.errors import ClipError
 _TIMES = ("start", "end", "duration")
 
 
-def row(values: Mapping[str, Any], where: str, inside: str = "", has_pieces: bool = False) -> Row:
+def row(values: Mapping[str, Any], where: str, lead: str = "", has_pieces: bool = False) -> Row:
     """The fields that are there; numbers are written out, and null and NaN are an empty word.
 
     A record that lacks audio or text, or holds a list where a word belongs, has a fault.
-    has_pieces: whether a duration alone counts from the beginning, as in NeMo.
+    lead: what leads to where audio paths begin. has_pieces: whether a duration alone counts from the
+    beginning, as in NeMo.
     """
     given = {name: "" if value is None or value != value else value for name, value in values.items()}
     places = columns.of_header(tuple(given))
     cells = tuple(str(value) for value in given.values())
     fault = _fault(given, places, where)
     spoken = {field: at for field, at in places.items() if field not in _TIMES}
-    made = table.row(table.Line(where, cells, fault), spoken, inside)
+    made = table.row(table.Line(where, cells, fault), spoken, lead)
     names = list(given)
     start, end, duration = (values[names[places[f]]] if f in places else None for f in _TIMES)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,8 +96,10 @@ class Recordings:
 
     def of_stem(self, stem: str) -> str:
         """The file of this stem, `<stem>.wav` when there is none."""
-        exact = next((stem + s for s in AUDIO_SUFFIXES if stem + s in self._files), None)
-        return exact or self._like(stem) or f"{stem}{AUDIO_SUFFIXES[0]}"
+        names = [f"{stem}{suffix}" for suffix in AUDIO_SUFFIXES]
+        exact = next((name for name in names if name in self._files), None) or self._like(stem)
+        linked = (name for name in names if sources.is_file(self.folder / name))
+        return exact or next(linked, names[0])
 
     def prefix(self, written: Sequence[str]) -> str:
         """What paths from another machine begin with before the part that is in the corpus; "" for none.
@@ -118,6 +120,18 @@ class Recordings:
             if all(parts[at:]) and self.find("/".join(parts[at:])):
                 return "/".join(parts[:at]) + "/"
         return ""
+
+
+def listings(folder: Path, suffixes: tuple[str, ...], is_one: Callable[[Path], bool]) -> list[Path]:
+    """The files that `is_one` says are listings: at the top, or else in folders that hold no recordings."""
+    tops = {path.split("/")[0] for path in of(folder).paths}
+    apart = [inner for inner in sources.folders(folder) if tops and inner.name not in tops]
+    for places in ([folder], apart):
+        paths = [path for place in places for path in sources.entries(place) if sources.is_file(path)]
+        found = [path for path in paths if path.suffix.lower() in suffixes and is_one(path)]
+        if found:
+            return found
+    return []
 
 
 def of(folder: Path) -> Recordings:

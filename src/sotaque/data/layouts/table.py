@@ -48,12 +48,19 @@ def lines(path: Path, delimiter: str, inside: str = "") -> list[Line]:
 
 
 def read(
-    path: Path, recordings: Recordings, delimiter: str, inside: str = "", quoted: bool | None = None
+    path: Path,
+    recordings: Recordings,
+    delimiter: str,
+    lead: str = "",
+    quoted: bool | None = None,
+    has_normalised: bool = False,
 ) -> list[Row]:
     """The rows of a table, not resolved yet, by what its columns were taken for.
 
-    quoted: whether `"` quotes, as in RFC 4180; None: by looking.
+    lead: what leads from the corpus folder to where audio paths begin, "train/" or nothing.
+    quoted: whether `"` quotes, as in RFC 4180; None: by looking. has_normalised: see columns.choose.
     """
+    inside = path.relative_to(recordings.folder).as_posix().removesuffix(path.name)
     numbered = _numbered(path, inside)
     if quoted is None:
         texts = [text for _, text in numbered]
@@ -66,24 +73,21 @@ def read(
     count = len(_trimmed(header)) or _usual_count(body)
     name = f"{inside}{path.name}"
     cells = [line.cells for line in body if not line.fault and len(line.cells) >= count]
-    choice = columns.choose(header, cells, count, recordings, name)
+    choice = columns.choose(header, cells, count, recordings, name, has_normalised)
     current().note(Listing(name, len(body), delimiter, quoted, choice.columns))
     audio = choice.places.get("audio", choice.places.get("id", 0))
-    return [row(line, choice.places, inside) for line in _checked(body, count, audio, recordings)]
+    return [row(line, choice.places, lead) for line in _checked(body, count, audio, recordings)]
 
 
-def row(line: Line, places: Mapping[str, int], inside: str = "") -> Row:
-    """A line as a Row; `places` says where each field stands.
-
-    inside: what leads from the corpus folder to where audio paths begin, "train/" or nothing.
-    """
+def row(line: Line, places: Mapping[str, int], lead: str = "") -> Row:
+    """A line as a Row; `places` says where each field stands. lead: see `read`."""
     cell = {field: line.cells[i].strip() for field, i in places.items() if i < len(line.cells)}
     cell = {
         field: "" if is_no_value(value) and field not in _SPOKEN else value for field, value in cell.items()
     }
     text = cell.pop("normalised", "") or cell.get("text", "")
     times = {key: cell.pop(key, "") for key in ("start", "end", "duration")}
-    audio = f"{inside}{cell['audio']}" if cell.get("audio") else ""
+    audio = f"{lead}{cell['audio']}" if cell.get("audio") else ""
     cell |= {"where": line.where, "id": cell.get("id", ""), "audio": audio, "text": text}
     try:
         start_s, end_s = piece(times["start"], times["end"], times["duration"] if times["start"] else "")

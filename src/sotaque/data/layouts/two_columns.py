@@ -33,28 +33,23 @@ def rows(folder: Path) -> Iterator[Row]:
 
 
 def _listings(folder: Path) -> dict[Path, str]:
-    """Listing -> delimiter, for every file at the top of the folder that has the form.
+    """Listing -> delimiter, for every file that has the form: at the top, else in folders without recordings.
 
     One with a word where others have sentences, such as a table of speakers, is none beside them.
     """
     audio = recordings.of(folder)
-    files = [
-        path
-        for path in sources.entries(folder)
-        if path.suffix.lower() in SUFFIXES
-        and not sources.is_accompanying(path.name)
-        and sources.is_file(path)
-    ]
-    found: dict[Path, str] = {}
+    delimiters: dict[Path, str] = {}
     with_sentences = set()
-    for path in files:
-        texts = sources.first_lines(path, _LOOKED_AT)
-        delimiter = table.guess_delimiter(texts, audio) if texts else ""
-        if delimiter:
-            found[path] = delimiter
-            if _has_sentences(texts, delimiter, audio):
-                with_sentences.add(path)
-    return {path: cut for path, cut in found.items() if path in with_sentences or not with_sentences}
+
+    def is_table(path: Path) -> bool:
+        texts = [] if sources.is_accompanying(path.name) else sources.first_lines(path, _LOOKED_AT)
+        delimiters[path] = table.guess_delimiter(texts, audio) if texts else ""
+        if delimiters[path] and _has_sentences(texts, delimiters[path], audio):
+            with_sentences.add(path)
+        return bool(delimiters[path])
+
+    found = recordings.listings(folder, SUFFIXES, is_table)
+    return {path: delimiters[path] for path in found if path in with_sentences or not with_sentences}
 
 
 def _has_sentences(texts: list[str], delimiter: str, audio: recordings.Recordings) -> bool:
