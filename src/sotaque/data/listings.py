@@ -38,7 +38,9 @@ def check_columns(found: Reading) -> None:
 
 def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) -> dict[str, Any]:
     """What listings.json holds: the columns of each listing, and what of the corpus was left aside."""
+    rows = list(rows)
     listed = {row.audio for row in rows}
+    told_of = {row.where for row in rows if row.fault}
     unlisted = [path for path in recordings.of(corpus).paths if path not in listed]
     passed_over = [
         name
@@ -46,6 +48,7 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
         if name.lower().endswith(_LISTINGS)
         and str(corpus / name) not in found.opened
         and not sources.is_accompanying(name.rpartition("/")[2])
+        and name not in told_of
         and name != _SEAL
     ]
     return {

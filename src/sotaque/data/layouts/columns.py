@@ -155,7 +155,7 @@ def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
     filled = [cell for cell in cells if cell]
     if not filled:
         return Kind("empty", "it is empty")
-    there = sum(recordings.find(cell) is not None for cell in filled)
+    there = sum(recordings.find_listed(cell) is not None for cell in filled)
     named = sum(map(is_audio, filled))
     if there > _MOST * len(filled):
         reason = f"{there} of {len(filled)} cells name a recording that is there"

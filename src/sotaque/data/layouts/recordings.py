@@ -21,7 +21,7 @@ _SAMPLE = 500
 
 
 def without_suffix(name: str) -> str:
-    return next((name[: -len(s)] for s in AUDIO_SUFFIXES if name.lower().endswith(s)), name)
+    return name[: name.rindex(".")] if name.lower().endswith(AUDIO_SUFFIXES) else name
 
 
 def is_audio(name: str) -> bool:
@@ -57,20 +57,26 @@ class Recordings:
         """The file that a path means, None when there is none.
 
         As written; or with `/` for `\\`, in wavs/, audio/ ..., without the path of the corpus, in another
-        Unicode form or case, with another suffix of audio, where only that is there.
+        Unicode form or case, with another suffix of audio, where only that is there; also through links to folders.
         """
-        if not written:
-            return None
-        forms = self._forms(written)
-        names = [f"{at}{form}" for at in ("", *(f"{name}/" for name in AUDIO_FOLDERS)) for form in forms]
+        found = self.find_listed(written)
+        if found or not written:
+            return found
+        linked = (name for name in self._names(written) if not _ABSOLUTE.match(name))
+        return next((name for name in linked if sources.is_file(self.folder / name)), None)
+
+    def find_listed(self, written: str) -> str | None:
+        """As `find`, without looking through links."""
+        if not written or written in self._files:
+            return written or None
+        names = self._names(written)
         exact = next((name for name in names if name in self._files), None)
-        alike = exact or next(filter(None, map(self._like, names)), None)
-        if alike:
-            return alike
-        relative = (
-            name for name in names if not _ABSOLUTE.match(name)
-        )  # through a link to a folder, perhaps
-        return next((name for name in relative if sources.is_file(self.folder / name)), None)
+        return exact or next(filter(None, map(self._like, names)), None)
+
+    def _names(self, written: str) -> list[str]:
+        """Where the file of this path may lie."""
+        forms = self._forms(written)
+        return [f"{at}{form}" for at in ("", *(f"{name}/" for name in AUDIO_FOLDERS)) for form in forms]
 
     def _forms(self, written: str) -> list[str]:
         forms = []
@@ -82,7 +88,9 @@ class Recordings:
 
     def _like(self, name: str) -> str | None:
         """The recording whose name differs in Unicode form, case or suffix alone; None where two do."""
-        paths = self._alike.get(_folded(without_suffix(name)), [])
+        paths = self._alike.get(_folded(without_suffix(name)))
+        if not paths:
+            return None
         stems = {_composed(without_suffix(path)) for path in paths}
         wanted = _composed(without_suffix(name))
         if wanted not in stems and len(stems) != 1:
@@ -178,7 +186,7 @@ def _suffix(path: str) -> str:
 
 
 def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _folded(name: str) -> str:

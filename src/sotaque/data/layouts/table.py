@@ -253,7 +253,7 @@ def guess_delimiter(texts: Sequence[str], recordings: Recordings) -> str:
 
 
 def _names_recording(cell: str, recordings: Recordings) -> bool:
-    return is_audio(cell.strip()) or recordings.find(cell.strip()) is not None
+    return is_audio(cell.strip()) or recordings.find_listed(cell.strip()) is not None
 
 
 def cells_of(text: str, delimiter: str) -> tuple[str, ...]:
