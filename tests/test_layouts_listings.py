@@ -96,6 +96,16 @@ def test_columns_without_a_header_are_told_by_their_cells(template, fields):
     assert read_as() == {"metadata.csv": fields}
 
 
+def test_sentences_that_begin_like_codes_of_languages_are_sentences():
+    """`no`, `la` and `my` are codes of languages; `f`, `test` and `m` have meanings too."""
+    speak(some=["c1", "c2", "c3"])
+    said = {"c1": "No fim da rua.", "c2": "La vai ele.", "c3": "My friend chegou."}
+    (CORPUS / "metadata.csv").write_text("".join(f"{i}|{t}|f\n" for i, t in said.items()))
+    kept, _ = run()
+    assert texts(kept) == said
+    assert {u.gender for u in kept.values()} == {"f"}
+
+
 def test_speakers_may_be_numbers_as_in_the_lists_of_vits():
     speak()
     lines = [f"wavs/{i}.wav|{n % 2}|{t}\n" for n, (i, t) in enumerate(TEXTS.items())]

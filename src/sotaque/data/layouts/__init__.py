@@ -34,8 +34,10 @@ def read(folder: Path, name: str, unpacked: Path) -> Iterator[Row]:
     """The rows of a corpus; audio that lies inside other files is written below `unpacked`."""
     layout = find(folder, name)
     if not _match(folder, name):
-        for place in _places(folder, name):
-            yield from _below(folder, place, layout, unpacked)
+        places = _places(folder, name)
+        are_languages = all(columns.is_language(place.name) for place in places)
+        for place in places:
+            yield from _below(folder, place, layout, unpacked, are_languages)
         return
     yield from _rows(folder, layout, unpacked)
 
@@ -44,10 +46,10 @@ def _rows(folder: Path, layout: ModuleType, unpacked: Path) -> Iterator[Row]:
     return layout.unpack(folder, unpacked) if hasattr(layout, "unpack") else layout.rows(folder)
 
 
-def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path) -> Iterator[Row]:
+def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path, is_language: bool) -> Iterator[Row]:
     """The rows of one of several corpora side by side: its folder names the part, language or speaker."""
     inside = place.relative_to(folder).as_posix()
-    part, language = part_of(inside), inside if columns.is_language(inside) else ""
+    part, language = part_of(inside), inside if is_language else ""
     speaker = "" if part or language or depth.is_session(inside) else inside
     with current().below(f"{inside}/"):
         some = list(_rows(place, layout, unpacked / inside))

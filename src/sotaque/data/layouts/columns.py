@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sotaque import languages
 from sotaque.data.layouts import parts
 from sotaque.data.layouts.reading import Column, current
 from sotaque.data.layouts.recordings import Recordings, is_audio
@@ -75,9 +76,6 @@ _FEW_ROWS = 5
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
 _PHONETIC = re.compile("[\u0250-\u02af\u02c8\u02cc\u02d0]")  # IPA extensions, stress and length
 _GENDERS = {"m", "f", "male", "female", "masculino", "feminino", "femenino", "man", "woman"}
-_LANGUAGE = re.compile(
-    r"(pt|es|en|ar|fr|de|it|por|spa|eng|ara|portuguese|spanish|english|arabic)([-_][a-z0-9]+)*", re.IGNORECASE
-)
 
 
 def key_of(name: str) -> str:
@@ -86,8 +84,8 @@ def key_of(name: str) -> str:
 
 
 def is_language(name: str) -> bool:
-    """Whether a word is a language's name or code, such as `pt-BR` or `Portuguese`."""
-    return _LANGUAGE.fullmatch(name) is not None
+    """Whether a word is a language's name or code, such as `pt-BR` or `Portuguese`; a sentence is none."""
+    return " " not in name and languages.find(name) is not None
 
 
 _FIELDS = {key_of(name): (field, rank) for field, names in NAMES.items() for rank, name in enumerate(names)}
@@ -173,7 +171,7 @@ def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
     folded = {cell.casefold() for cell in different}
     if folded <= _GENDERS:
         return Kind("gender", few, **counts)
-    if all(map(_LANGUAGE.fullmatch, different)):
+    if all(map(is_language, different)):
         return Kind("language", few, **counts)
     if folded <= set(parts.PARTS):
         return Kind("part", few, **counts)

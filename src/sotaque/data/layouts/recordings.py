@@ -57,7 +57,7 @@ class Recordings:
         """The file that a path means, None when there is none.
 
         As written; or with `/` for `\\`, in wavs/, audio/ ..., without the path of the corpus, in another
-        Unicode form or case, with another suffix of audio, where only that is there; also through links to folders.
+        Unicode form or case, with another suffix of audio, where only that is there; last, through links.
         """
         found = self.find_listed(written)
         if found or not written:
