@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import typing
 import unicodedata
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from sotaque.data.layouts import columns, recordings, table
 from sotaque.errors import InputError, SettingsError
 from sotaque.manifest import Reject, Warned
 from sotaque.settings import Ingest, Settings
+from sotaque.settings.data import Field
+from sotaque.settings.mapping import build
 from sounds import save, voice
 
 CORPUS, OUT = Path("data/raw/mine"), Path("data/manifest")
@@ -228,6 +231,19 @@ def test_a_link_to_a_folder_inside_the_corpus_is_followed_where_the_listing_says
     (CORPUS / "wavs").symlink_to("sons")
     write("{id}|{text}")
     assert texts(run()[0]) == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"words": 2}, "a key of ingest.columns is 'words', allowed: id, audio"),
+        ({"text": 1.5}, "ingest.columns.text"),
+    ],
+)
+def test_a_field_or_a_column_that_cannot_be_is_refused_when_params_are_read(columns, said):
+
+    with pytest.raises(SettingsError, match=said):
+        build(Ingest, {"columns": columns}, "params.yaml", "ingest")
 
 
 def test_a_table_of_speakers_beside_the_listing_is_not_taken_for_texts():
@@ -502,10 +518,6 @@ def test_names_in_the_record_that_are_not_utf_8_are_escaped():
 
 
 def test_every_field_of_the_settings_has_names_and_the_other_way_round():
-    import typing
-
-    from sotaque.settings.data import Field
-
     assert {*columns.NAMES} - {"normalised"} == {*typing.get_args(Field)}
     keys = [columns.key_of(name) for names in columns.NAMES.values() for name in names]
     fields = [field for field, names in columns.NAMES.items() for _ in names]

@@ -52,11 +52,20 @@ def rows(folder: Path) -> Iterator[Row]:
 
 
 def _of_cut(cut: Mapping[str, Any], where: str, part: str) -> Iterator[Row]:
-    """The supervisions of a cut count from its start."""
-    for supervision in cut.get("supervisions") or ():
-        if isinstance(supervision, dict):
-            start = cut.get("start") if isinstance(cut.get("start"), int | float) else 0.0
-            yield _row(supervision, cut.get("recording"), float(start or 0.0), where, part)
+    """The supervisions of a cut count from its start; one without any has no transcript."""
+    found = cut.get("supervisions")
+    some = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    try:
+        start_s = table.seconds(cut.get("start"), "the start of the cut") or 0.0
+    except ValueError as error:
+        yield Row(where, where, "", "", fault=ClipError("segment", f"{where}: {error}"))
+        return
+    if not some:
+        yield Row(
+            where, where, "", "", fault=ClipError("no-transcript", f"{where}: a cut without supervisions")
+        )
+    for supervision in some:
+        yield _row(supervision, cut.get("recording"), start_s, where, part)
 
 
 def _row(supervision: Mapping[str, Any], recording: Any, offset_s: float, where: str, part: str) -> Row:
