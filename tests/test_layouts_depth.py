@@ -242,10 +242,8 @@ def test_lhotse_cuts_hold_their_recordings_and_supervisions():
          "supervisions": [{"id": i, "start": s, "duration": d, "text": t, "speaker": "ana"}]}
         for i, s, d, t in said
     ]  # fmt: skip
-    lines = [json.dumps(cut) for cut in cuts] + [
-        '{"id": "c", "start": 0, "duration": 1, "supervisions": []}',
-        "{",
-    ]
+    bad = [{**cuts[0], "supervisions": []}, {**cuts[0], "supervisions": 5}, {**cuts[0], "start": "x"}]
+    lines = [*map(json.dumps, [*cuts, *bad]), "{"]
     (CORPUS / "cuts_train.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     assert layouts.find(CORPUS) is layouts.LAYOUTS["lhotse"]
     kept, rejects = run(language="pt")
