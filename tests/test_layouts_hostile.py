@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sotaque import manifest
+from sotaque import files, manifest
 from sotaque.data import ingest
 from sotaque.data.layouts import sources
 from sotaque.errors import ClipError, InputError
@@ -145,7 +145,6 @@ def test_a_listing_that_is_no_file_is_no_listing(name, make):
 
 def test_a_listing_of_gigabytes_is_refused_by_name(monkeypatch):
     monkeypatch.setattr(sources, "MAX_LISTING_BYTES", 1000)
-    monkeypatch.setattr(sources.read_listing, "__defaults__", ("", 1000))
     save(CORPUS / "wavs/a.wav", voice())
     (CORPUS / "metadata.csv").write_text("a|Olá, mundo.\n" * 100)
     with pytest.raises(InputError, match=r"metadata\.csv: a listing of over 1000 bytes; cut it into several"):
@@ -154,7 +153,7 @@ def test_a_listing_of_gigabytes_is_refused_by_name(monkeypatch):
 
 def test_a_line_of_megabytes_costs_itself():
     save(CORPUS / "wavs/a.wav", voice())
-    (CORPUS / "metadata.csv").write_text("a|Olá, mundo.\nb|" + "x" * (sources.MAX_LINE_CHARACTERS + 1))
+    (CORPUS / "metadata.csv").write_text("a|Olá, mundo.\nb|" + "x" * (files.MAX_LINE_CHARACTERS + 1))
     kept, rejects = run()
     assert [u.text for u in kept] == ["Olá, mundo."]
     assert [r.code for r in rejects.values()] == ["text-too-long"]

@@ -19,6 +19,7 @@ from sotaque.errors import ClipError, InputError
 
 LOOKS_FOR = 'a .jsonl or .json with a line for each clip: {"audio_filepath": "a.wav", "text": "..."}'
 SUFFIXES = (".jsonl", ".json", ".ndjson")
+MAX_LIST_BYTES = 2**26
 _FIRST_LINES = 10
 
 
@@ -80,9 +81,9 @@ def _listed_entries(path: Path, inside: str) -> list[Any]:
     """
     if not re.match(r"\[\s*(\{|$)", sources.first_line(path).strip()):
         return []
-    if path.stat().st_size > sources.MAX_LIST_BYTES:
+    if path.stat().st_size > MAX_LIST_BYTES:
         raise InputError(
-            f"{path}: a JSON list of {path.stat().st_size} bytes; read are at most {sources.MAX_LIST_BYTES}; "
+            f"{path}: one JSON list of {path.stat().st_size} bytes, at most {MAX_LIST_BYTES} are read; "
             f"write one object on each line: jq -c '.[]' OLD.json > NEW.jsonl"
         )
     found = parsed(sources.read_listing(path, inside))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import itertools
 import os
 import re
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from sotaque import files
@@ -19,9 +21,7 @@ from sotaque.data.layouts.reading import current
 from sotaque.errors import ClipError, InputError
 
 MAX_LISTING_BYTES = 2**30
-MAX_LIST_BYTES = 2**26  # of what must be read as a whole, such as one JSON list
 MAX_TRANSCRIPT_BYTES = 2**20
-MAX_LINE_CHARACTERS = 2**21
 _PEEK_BYTES = 2**16
 _JUNK = {
     "__MACOSX", ".DS_Store", ".AppleDouble", ".Spotlight-V100", ".Trashes", ".fseventsd", "Thumbs.db",
@@ -125,37 +125,77 @@ def read_transcript(folder: Path, name: str) -> str:
     return text
 
 
-def read_listing(path: Path, inside: str = "", limit_bytes: int = MAX_LISTING_BYTES) -> str:
+def read_listing(path: Path, inside: str = "") -> str:
     """The text of a listing; a name that ends in .gz is decompressed. inside: what leads to it, as "train/".
 
-    Raises InputError for one that links out of the corpus, cannot be read or has more than `limit_bytes`.
+    Raises InputError for one that links out of the corpus, cannot be read or has over MAX_LISTING_BYTES.
     """
+    _check_listing(path, inside)
+    try:
+        with files.open_regular(path) as stream:
+            source = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
+            raw = source.read(MAX_LISTING_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {_reason(error)}; bring the file here again") from None
+    _check_size(path, len(raw))
+    return decode(raw, str(path))
+
+
+def _check_listing(path: Path, inside: str) -> None:
+    """Note that a listing is read; raise InputError unless it is a file in the corpus, and not too large."""
     root = path.parents[len(Path(inside).parts)]
     try:
         if not path.resolve().is_relative_to(root.resolve()):
             raise InputError(f"{path}: links out of the corpus folder; put the file itself there")
         with files.open_regular(path) as stream:
-            source = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
-            raw = source.read(limit_bytes + 1)
-    except (OSError, EOFError, zlib.error, RuntimeError) as error:
+            size = os.fstat(stream.fileno()).st_size
+    except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read: {_reason(error)}; bring the file here again") from None
     except ClipError as error:
         raise InputError(error.advice) from None
-    if len(raw) > limit_bytes:
-        raise InputError(f"{path}: a listing of over {limit_bytes} bytes; cut it into several")
+    _check_size(path, size)
     current().opened.add(str(path))
-    return decode(raw, str(path))
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_LISTING_BYTES:
+        raise InputError(f"{path}: a listing of over {MAX_LISTING_BYTES} bytes; cut it into several")
+
+
+def _is_utf_16(path: Path) -> bool:
+    with contextlib.suppress(ClipError), files.open_regular(path) as stream:
+        return stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return False
+
+
+def numbered_lines(path: Path, inside: str = "") -> Iterator[tuple[int, str]]:
+    """The lines of a listing that are not blank, numbered from 1; one that is too long ends at the limit.
+
+    Raises InputError as `read_listing`.
+    """
+    if path.suffix == ".gz" or _is_utf_16(path):
+        lines = ((number, text) for number, text in enumerate(split(read_listing(path, inside)), start=1))
+    else:
+        _check_listing(path, inside)
+        lines = ((number, text) for number, text, _ in files.iterate_lines(path, current().encoding))
+    yield from ((number, text[: files.MAX_LINE_CHARACTERS]) for number, text in lines if text.strip())
 
 
 def first_lines(path: Path, most: int = 1) -> list[str]:
     """The first lines that are not blank, for looking at a folder; empty when it cannot be read."""
-    raw = b""
-    with contextlib.suppress(ClipError, OSError, EOFError, zlib.error), files.open_regular(path) as stream:
-        source = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
-        raw = source.read(_PEEK_BYTES)
-    mark = next((mark for mark in files.BYTE_ORDER_MARKS if raw.startswith(mark)), b"")
-    text = raw.decode(files.BYTE_ORDER_MARKS.get(mark, current().encoding), "replace")
-    return [line for line in split(text) if line.strip()][:most]
+    if path.suffix == ".gz":
+        raw = b""
+        with (
+            contextlib.suppress(ClipError, OSError, EOFError, zlib.error),
+            files.open_regular(path) as stream,
+        ):
+            raw = gzip.GzipFile(fileobj=stream).read(_PEEK_BYTES)
+        return [line for line in split(raw.decode("utf-8", "replace")) if line.strip()][:most]
+    found: list[str] = []
+    with contextlib.suppress(ClipError):
+        lines = files.iterate_lines(path, current().encoding)
+        found += itertools.islice((text for _, text, is_cut in lines if text.strip() and not is_cut), most)
+    return found
 
 
 def first_line(path: Path) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sotaque import files
 from sotaque.data.layouts import columns, sources
 from sotaque.data.layouts.reading import Listing, current
 from sotaque.data.layouts.recordings import Recordings, is_audio
@@ -265,14 +266,13 @@ def cells_of(text: str, delimiter: str) -> tuple[str, ...]:
 
 def _numbered(path: Path, inside: str) -> list[tuple[str, str]]:
     name = f"{inside}{path.name}"
-    split = sources.split(sources.read_listing(path, inside))
-    return [(f"{name}, line {n}", line) for n, line in enumerate(split, start=1) if line.strip()]
+    return [(f"{name}, line {number}", text) for number, text in sources.numbered_lines(path, inside)]
 
 
 def _cut(where: str, text: str, delimiter: str, quoted: bool) -> Line:
-    if len(text) > sources.MAX_LINE_CHARACTERS:
-        reason = f"{where}: {len(text)} characters on one line, at most {sources.MAX_LINE_CHARACTERS}"
-        return Line(where, (text[:80],), ClipError("text-too-long", reason))
+    if len(text) >= files.MAX_LINE_CHARACTERS:
+        reason = f"{where}: {files.MAX_LINE_CHARACTERS} characters on one line, or more"
+        return Line(where, (text[:80],), ClipError("line-too-long", reason))
     if not sources.readable(text):
         shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         fault = ClipError("encoding", f"{where}: {sources.not_encoded()}")
