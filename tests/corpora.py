@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import gzip
 import io
 import json
 import shutil
@@ -156,6 +157,23 @@ def jsonl(corpus: Path, some: list[Clip]) -> None:
     _lines(corpus / "manifest.json", (json.dumps(r, ensure_ascii=False) for r in records))
 
 
+def lhotse(corpus: Path, some: list[Clip]) -> None:
+    _put(corpus / "audio", some)
+    recordings, supervisions = [], []
+    for clip in some:
+        info = soundfile.info(clip.sound)
+        source = {"type": "file", "channels": [0], "source": f"audio/{clip.file}"}
+        about = {"sampling_rate": info.samplerate, "num_samples": info.frames, "duration": info.duration}
+        recordings.append({"id": f"r-{clip.id}", "sources": [source], **about})
+        said = {"text": clip.text, "speaker": SPEAKER, "language": "Spanish", "gender": GENDER}
+        piece = {"recording_id": f"r-{clip.id}", "start": 0.0, "duration": info.duration, "channel": 0}
+        supervisions.append({"id": clip.id, **piece, **said})
+    (corpus / "manifests").mkdir()
+    _lines(corpus / "manifests/recordings.jsonl", map(json.dumps, recordings))
+    written = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in supervisions)
+    (corpus / "manifests/supervisions.jsonl.gz").write_bytes(gzip.compress(written.encode(), mtime=0))
+
+
 def packed(corpus: Path, some: list[Clip]) -> None:
     """Parquet, two clips to a row group."""
     rows = [
@@ -185,6 +203,7 @@ LAYOUTS = {
     "vctk": vctk,
     "librispeech": librispeech,
     "kaldi": kaldi,
+    "lhotse": lhotse,
     "audiofolder": audiofolder,
     "jsonl": jsonl,
     "parquet": packed,

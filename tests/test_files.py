@@ -4,10 +4,12 @@ import errno
 import hashlib
 import os
 import stat
+import tracemalloc
 
 import pytest
 
 from sotaque import files
+from sotaque.errors import ClipError
 
 
 def test_what_is_written_is_there_and_readable_by_all(tmp_path):
@@ -124,3 +126,63 @@ def test_many_files_are_waited_for_at_once(tmp_path):
     assert {p.name: p.read_bytes() for p in files.walk(tmp_path)} == {f"{n}.wav": b"sound" for n in range(3)}
     with pytest.raises(OSError, match="gone"):
         files.settle(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", []),
+        (b"a", [(1, "a", False)]),
+        (b"a\r\n\nb\n", [(1, "a", False), (2, "", False), (3, "b", False)]),
+        (b"a\rb\r", [(1, "a", False), (2, "b", False)]),
+        (b"a\rb\nc", [(1, "a\rb", False), (2, "c", False)]),
+        (b"\xef\xbb\xbfa\xff\n", [(1, "a\udcff", False)]),
+        ("é\r\nb".encode("utf-16"), [(1, "é", False), (2, "b", False)]),
+        ("éb".encode("utf-16")[:-1], [(1, "é\ufffd", False)]),
+        ("a\u2028b\x85\x0b".encode(), [(1, "a\u2028b\x85\x0b", False)]),
+        (b"123456789\n", [(1, "123456789", False)]),
+        (b"1234567890\r\nb", [(1, "1234567890", False), (2, "b", False)]),
+        (b"12345678901\nb", [(1, "1234567890", True), (2, "b", False)]),
+        (b"123456789012345678901234567890\r\nb\r\n", [(1, "1234567890", True), (2, "b", False)]),
+    ],
+)
+def test_lines_are_numbered_and_cut_at_the_limit(tmp_path, content, expected):
+    (tmp_path / "a.txt").write_bytes(content)
+    assert list(files.iterate_lines(tmp_path / "a.txt", max_characters=10)) == expected
+
+
+def test_a_line_of_gigabytes_needs_no_memory(tmp_path):
+    """A sparse file of 1 GiB of NUL, then a second line."""
+    with open(tmp_path / "a.txt", "wb") as stream:
+        stream.truncate(2**30)
+        stream.seek(2**30)
+        stream.write(b"\nlast\n")
+    tracemalloc.start()
+    lines = [(number, len(text), cut) for number, text, cut in files.iterate_lines(tmp_path / "a.txt")]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert lines == [(1, files.MAX_LINE_CHARACTERS, True), (2, 4, False)]
+    assert peak < 50e6
+    with pytest.raises(ClipError, match="text-too-long"):
+        files.read_untrusted(tmp_path / "a.txt", 1000)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "dangling", "absent", "long", "nul"])
+def test_what_is_no_regular_file_is_said_so_and_never_waited_for(tmp_path, kind):
+    path = tmp_path / {"long": "x" * 5000, "nul": "a\0b"}.get(kind, "a.txt")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind in ("loop", "dangling"):
+        path.symlink_to({"loop": "a.txt", "dangling": "gone.txt"}[kind])
+    with pytest.raises(ClipError, match="missing"):
+        files.read_untrusted(path, 10)
+    with pytest.raises(ClipError, match="missing"):
+        list(files.iterate_lines(path))
+
+
+def test_json_that_is_nested_too_deep_is_a_value_error(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deep"):
+        files.read_json(tmp_path / "a.json")

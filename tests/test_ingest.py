@@ -389,7 +389,7 @@ def test_every_shard_is_written_even_an_empty_one_and_bytes_repeat():
     run()
     first = {p.name: p.read_bytes() for p in OUT.iterdir()}
     run()
-    assert sorted(first) == ["00.jsonl", "01.jsonl", "rejects.jsonl", "warnings.jsonl"]
+    assert sorted(first) == ["00.jsonl", "01.jsonl", "listings.json", "rejects.jsonl", "warnings.jsonl"]
     assert first == {p.name: p.read_bytes() for p in OUT.iterdir()}
     for shard in ("00", "01"):
         for row in map(json.loads, first[f"{shard}.jsonl"].decode().splitlines()):

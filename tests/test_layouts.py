@@ -14,14 +14,15 @@ from conftest import ROOT
 from corpora import ACCENT, GENDER, LANGUAGE, SPEAKER
 from sotaque import audio, manifest
 from sotaque.data import ingest, layouts
-from sotaque.data.layouts import parquet_file, parts
-from sotaque.data.layouts import table as table_module
+from sotaque.data.layouts import columns, parquet_file, parts
 from sotaque.manifest import Reject
 from sotaque.sandbox import Limits
 from sotaque.settings import Ingest, Layout, Settings
 
 CORPUS, OUT = Path("data/raw/mine"), Path("data/manifest")
-NAMES_GENDER = ("common-voice", "openslr", "vctk", "librispeech", "kaldi", "audiofolder", "jsonl", "parquet")
+NAMES_GENDER = (
+    "common-voice", "openslr", "vctk", "librispeech", "kaldi", "lhotse", "audiofolder", "jsonl", "parquet",
+)  # fmt: skip
 PARTS = {
     "common-voice": ["train"] * 4 + ["val", "test", "", ""],
     "audiofolder": ["train"] * 5 + ["test"] * 3,
@@ -330,5 +331,5 @@ def test_the_page_on_layouts_names_them_all_in_the_order_of_looking():
     page = (ROOT / "docs/layouts.md").read_text(encoding="utf-8")
     table = page.split("**Columns and keys.**")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(layouts.LAYOUTS)
-    for field, names in table_module.NAMES.items():
+    for field, names in columns.NAMES.items():
         assert all(f"`{name}`" in page for name in names if field != "normalised"), field

@@ -58,7 +58,7 @@ LISTING = {
     "jsonl": "manifest.json",
 }
 LINES = {  # {audio} is a path as the layout writes it, without suffix where it wants none
-    "ljspeech": "{audio}|{text}",
+    "ljspeech": "{audio}|{text}|{text}",
     "two-columns": "{audio}.wav;{text}",
     "chatterbox": "{audio}.wav,{text},s,1.0",
     "common-voice": "c\t{audio}.wav\t7\t{text}\t2\tf\t\tes",
@@ -120,7 +120,7 @@ def test_a_latin_1_line_is_rejected_with_the_remedy(layout, clips):
     ("layout", "listing", "line", "code"),
     [
         ("common-voice", "validated.tsv", "c\textra.wav\t7", "columns"),
-        ("openslr", "es_ar_female/line_index.tsv", "extra", "columns"),
+        ("openslr", "es_ar_female/line_index.tsv", f"{SPEAKER}_00000000099", "columns"),
         ("openslr", "es_ar_female/line_index.tsv", "extra\tHola\tmás", "columns"),
         ("audiofolder", "train/metadata.csv", "extra.wav,,Hola", "columns"),
         ("audiofolder", "train/metadata.csv", 'extra.wav,,"Hola,s,es,,f', "quotes"),
@@ -136,7 +136,7 @@ def test_a_latin_1_line_is_rejected_with_the_remedy(layout, clips):
             '{"audio": "extra.wav", "text": "Hola", "speaker": "\\ud800"}',
             "encoding",
         ),
-        ("jsonl", "manifest.json", '{"audio": "extra.wav", "text": "Hola", "offset": "1.5"}', "segment"),
+        ("jsonl", "manifest.json", '{"audio": "extra.wav", "text": "Hola", "offset": "soon"}', "segment"),
         ("jsonl", "manifest.json", '{"audio": "extra.wav", "text": "Hola", "offset": NaN}', "segment"),
         (
             "jsonl",
@@ -146,7 +146,7 @@ def test_a_latin_1_line_is_rejected_with_the_remedy(layout, clips):
         ),
         ("kaldi", "wav.scp", "extra", "columns"),
         ("kaldi", "wav.scp", "extra audio/extra.wav", "no-transcript"),
-        ("kaldi", "text", "extra Hola", "missing"),
+        ("kaldi", "text", f"{SPEAKER}_00000000099 Hola", "missing"),
         ("kaldi", "text", f"{SPEAKER}_00000000001 Otra vez", "duplicate-id"),
         ("kaldi", "utt2spk", f"{SPEAKER}_00000000001 otra", "duplicate-id"),
     ],

@@ -27,6 +27,19 @@ SHARD_NAMES = manifest.shard_names(SHARDS)
 ROOTS = {name: Path("data") / name for name in ("manifest", "wav", "measures", "quality")}
 
 
+READ = {
+    "corpus": "data/raw/mine", "layout": "two-columns",
+    "listings": [
+        {"file": "list.csv", "rows": 26, "delimiter": ",", "quoted": True, "columns": [
+            {"number": 1, "name": "path", "field": "audio", "reason": "by its name"},
+            {"number": 2, "name": f"mood {EVIL}", "field": "", "reason": f"2 different values: {EVIL}"},
+        ]},
+    ],
+    "unlisted": {"count": 30, "examples": [f"wavs/{n}{EVIL}.wav" for n in range(20)]},
+    "passed_over": {"count": 0, "examples": []},
+}  # fmt: skip
+
+
 def text_of(number: int) -> str:
     return f"{EVIL} frase {number}" if number == 3 else f"Não é a frase {number}."
 
@@ -56,6 +69,7 @@ def corpus(workplace):
     manifest.write(
         ROOTS["manifest"] / "warnings.jsonl", [Warned("c01", "c01.mp3", "ingest", "wrong-suffix", "is WAV")]
     )
+    files.write_json(ROOTS["manifest"] / "listings.json", READ)
     for shard in SHARD_NAMES:
         numbers = [n for n in range(CLIPS) if manifest.shard_of(f"c{n:02d}", SHARDS) == shard]
         kept = [utterance(number, shard) for number in numbers]
@@ -104,6 +118,33 @@ def test_the_counts_add_up_on_the_page(corpus):
     assert "too-short normalize 1 x2: 0.1 s" in text
     assert "noisy quality 1 c05: 3 dB" in text
     assert "wrong-suffix ingest 1 c01: is WAV" in text
+
+
+def test_what_was_read_as_what_and_what_was_left_aside_stands_on_the_page(corpus):
+    run(corpus)
+    page = Path("results/corpus.html").read_text(encoding="utf-8")
+    section = page.split('<section id="listings">')[1].split("</section>")[0]
+    assert "was read as <code>two-columns</code>" in section
+    assert (
+        '<th scope="row">list.csv</th><td>26</td><td>1</td><td class="words">path</td><td>audio</td>'
+        in section
+    )
+    assert '<span class="none">ignored</span>' in section
+    assert "30 recordings are in no listing and are not used: wavs/0" in section
+    assert "and others." in section
+    assert "were not read" not in section
+    assert EVIL not in section
+
+
+def test_a_corpus_of_many_listings_shows_some_and_counts_the_others(corpus):
+    one = READ["listings"][0]
+    many = [{**one, "file": f"s{n}/metadata.csv"} for n in range(25)]
+    nothing = {"count": 0, "examples": []}
+    files.write_json(ROOTS["manifest"] / "listings.json", {**READ, "listings": many, "unlisted": nothing})
+    run(corpus)
+    page = Path("results/corpus.html").read_text(encoding="utf-8")
+    assert "Columns of the listings; 5 more listings are not shown" in page
+    assert "Every recording of the corpus is in a listing." in page
 
 
 def test_a_clip_lost_between_stages_is_not_passed_over(corpus):

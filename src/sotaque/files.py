@@ -5,6 +5,7 @@ What is being written is called `.<name>.<random>.part` beside its place; a kill
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import glob
@@ -20,8 +21,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sotaque.errors import ClipError
+
 if TYPE_CHECKING:
     import numpy as np
+
+MAX_LINE_CHARACTERS = 2**20
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @contextlib.contextmanager
@@ -140,7 +150,84 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value of a JSON file; raises ValueError when it is not JSON, not UTF-8 or nested too deep."""
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """As json.loads, with ValueError for nesting that is too deep for it as well."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets are nested too deep") from None
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file that somebody else has put there; a FIFO, a folder or a device is never waited for.
+
+    Raises ClipError: missing, unreadable.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        code = "unreadable" if isinstance(error, PermissionError) else "missing"
+        raise ClipError(code, f"{_printable(path)}: cannot be opened: {reason}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ClipError("missing", f"{_printable(path)}: not a regular file")
+    with open(handle, "rb") as stream:
+        try:
+            yield stream
+        except OSError as error:
+            raise ClipError("unreadable", f"{_printable(path)}: {error.strerror or error}") from None
+
+
+def read_untrusted(path: Path, max_bytes: int) -> bytes:
+    """All bytes of a small file that somebody else has put there.
+
+    Raises ClipError: missing, unreadable, text-too-long.
+    """
+    with open_regular(path) as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ClipError("text-too-long", f"{_printable(path)}: more than {max_bytes} bytes of text")
+    return content
+
+
+def iterate_lines(
+    path: Path, encoding: str = "utf-8", max_characters: int = MAX_LINE_CHARACTERS
+) -> Iterator[tuple[int, str, bool]]:
+    """The lines of a text file: number from 1, text without its end, and whether that was cut.
+
+    Lines end with LF or CRLF; with a lone CR only where there is no LF at all. A byte order mark overrules
+    `encoding`. Bytes that cannot be decoded become lone surrogates, in UTF-16 U+FFFD. Memory stays flat: of a
+    line longer than `max_characters`, the first so many are given.
+
+    Raises ClipError: missing, unreadable.
+    """
+    with open_regular(path) as stream:
+        mark = next((mark for mark in BYTE_ORDER_MARKS if stream.peek(4).startswith(mark)), b"")
+        errors = "replace" if BYTE_ORDER_MARKS.get(mark) == "utf-16" else "surrogateescape"
+        text = io.TextIOWrapper(stream, BYTE_ORDER_MARKS.get(mark, encoding), errors, newline="\n")
+        ends_with_lf = any("\n" in block for block in iter(lambda: text.read(2**16), ""))
+        end = "\n" if ends_with_lf else "\r"
+        text.seek(0)
+        text = io.TextIOWrapper(text.detach(), BYTE_ORDER_MARKS.get(mark, encoding), errors, newline=end)
+        number = 0
+        while line := text.readline(max_characters + 2):
+            number += 1
+            whole = line.removesuffix(end)
+            whole = whole.removesuffix("\r") if ends_with_lf else whole
+            yield number, whole[:max_characters], len(whole) > max_characters
+            while line and not line.endswith(end):
+                line = text.readline(max_characters)
+
+
+def _printable(path: Path) -> str:
+    """A path as text that can be written anywhere; bytes that are not UTF-8 are shown as escapes."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -31,7 +31,7 @@ def safe(name: str) -> str:
 
 
 def _hashed(name: str) -> str:
-    digits = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{_spelled(name)[: MAX_CHARACTERS - 9] or 'clip'}-{digits}"
 
 

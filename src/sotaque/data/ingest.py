@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from sotaque import audio, files, languages, manifest, sandbox, text
 from sotaque.audio import Header
-from sotaque.data import ids, layouts, transcripts
-from sotaque.data.layouts import table
+from sotaque.data import ids, layouts, listings, transcripts
+from sotaque.data.layouts.reading import reading
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance, Warned
@@ -36,16 +36,20 @@ log = logging.getLogger("sotaque")
 
 
 def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
-    """Write out/<shard>.jsonl for every shard, empty ones too, out/rejects.jsonl and out/warnings.jsonl.
+    """Write out/<shard>.jsonl for every shard, empty ones too, rejects, warnings and listings.json.
 
     Raises InputError for an unknown layout, an empty corpus, or more rejects than
     ingest.max_rejected_share; those then lie in logs/rejects-ingest.jsonl.
     """
-    with table.encoded_as(settings.ingest.encoding):
+    wanted = {field: str(column) for field, column in settings.ingest.columns.items()}
+    with reading(settings.ingest.encoding, wanted) as found:
         corpus = layouts.root(corpus, settings.ingest.layout)
-        layout = layouts.find(corpus, settings.ingest.layout)
-        log.info("ingest: %s is read as %s", corpus, layouts.name_of(layout))
+        layout = layouts.name_of(layouts.find(corpus, settings.ingest.layout))
+        log.info("ingest: %s is read as %s", corpus, layout)
         rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
+        listings.check_columns(found)
+        report = listings.summarize(found, rows, corpus, layout)
+    listings.tell(report)
     kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
@@ -61,8 +65,9 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
         manifest.write(out / f"{name}.jsonl", shards[name])
     manifest.write(out / "rejects.jsonl", rejects)
     manifest.write(out / "warnings.jsonl", warnings)
-    found = f": {counted(rejects)}" if rejects else ""
-    log.info("ingest: %d clips kept, %d rejected%s", len(kept), len(rejects), found)
+    files.write_json(out / "listings.json", report)
+    codes = f": {counted(rejects)}" if rejects else ""
+    log.info("ingest: %d clips kept, %d rejected%s", len(kept), len(rejects), codes)
     if warnings:
         log.warning("ingest: kept with a warning: %s; see %s", counted(warnings), out / "warnings.jsonl")
     return {
@@ -90,7 +95,7 @@ def sift(
             rejects.append(Reject.of(name, row.audio, "ingest", found))
             continue
         kept[name] = measured(*found)
-        for warning in warnings_about(*found):
+        for warning in warnings_about(*found, row.text):
             warnings.append(Warned.of(name, kept[name].audio, "ingest", warning))
     return list(kept.values()), rejects, warnings
 
@@ -125,15 +130,20 @@ def drafted(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utte
         id=identifier,
         audio=path.as_posix(),
         text=transcript,
-        speaker=text.clean(row.speaker) or settings.ingest.speaker,
+        speaker=word_of(row.speaker) or settings.ingest.speaker,
         language=language,
-        accent=text.clean(row.accent),
-        gender=text.clean(row.gender),
+        accent=word_of(row.accent),
+        gender=word_of(row.gender),
         part=PARTS[row.part.lower()],
-        group=text.clean(row.group),
+        group=word_of(row.group),
         start_s=row.start_s,
         end_s=row.end_s,
     )
+
+
+def word_of(written: str) -> str:
+    """A name as it is written, "" for the words that programs write for nothing, such as `nan`."""
+    return "" if transcripts.is_no_value(written.strip()) else text.clean(written)
 
 
 def measured(draft: Utterance, header: Header) -> Utterance:
@@ -141,8 +151,10 @@ def measured(draft: Utterance, header: Header) -> Utterance:
     return utterance if header.piece else replace(utterance, start_s=0.0, end_s=None)
 
 
-def warnings_about(utterance: Utterance, header: Header) -> Iterator[ClipError]:
-    """What does not stop a clip, but should be looked at."""
+def warnings_about(utterance: Utterance, header: Header, written: str) -> Iterator[ClipError]:
+    """What does not stop a clip, but should be looked at. written: its text as the corpus has it."""
+    if transcripts.has_markup(written):
+        yield ClipError("markup", f"{written[:80]!r} was read as {utterance.text[:80]!r}")
     strange = transcripts.foreign(utterance.text, utterance.language)
     if strange:
         listed = " ".join(ascii(c) if unicodedata.category(c)[0] in "CM" else c for c in strange)
@@ -172,6 +184,8 @@ def locate(corpus: Path, name: str) -> Path:
     path = corpus / name
     try:
         inside = not Path(name).is_absolute() and path.resolve().is_relative_to(corpus.resolve())
+        if path.is_dir():
+            raise ClipError("missing", f"{name!r} is a folder")
     except (OSError, RuntimeError) as error:
         raise ClipError("missing", f"{name!r} leads nowhere: {error}") from None
     if not inside:

@@ -36,6 +36,7 @@ def run(
     page = render.Page(
         settings=settings, clips=clips, flags=flags, wav=wav, dropped=dropped, alphabet=Alphabet.of(base),
         stages=counts.stages(manifest, wav, dropped, shards),
+        read=files.read_json(manifest / "listings.json"),
     )  # fmt: skip
     files.write_text(Path(f"{out}.html"), page.html())
     flagged = np.any(list(flags.values()), axis=0)

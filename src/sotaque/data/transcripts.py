@@ -5,6 +5,8 @@ Numbers stay as written: what was said for them is for the listener, or the mode
 
 from __future__ import annotations
 
+import html
+import re
 import unicodedata
 
 from sotaque import languages, text
@@ -13,14 +15,31 @@ from sotaque.errors import ClipError
 MAX_CHARACTERS = 10_000
 _REPLACEMENT = "\ufffd"
 _SHOWN = 80
+_NO_VALUES = frozenset(
+    ("#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "-nan", "undefined")
+)
+_TIMES = re.compile(r"\d:\d\d[.,]\d{1,3}\s*-->\s*(\d+:)?\d{1,2}:\d\d|ooTextFile")
+_ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
+_BREAK = re.compile(r"</?(br|p|div|li|ul|ol|tr|td|h[1-6])\b[^<>]{0,200}>", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(b|i|u|s|em|strong|span|font|a|small|big|sup|sub|mark|code|q|c|ruby|rt|html|body)(\s[^<>]{0,200})?/?>",
+    re.IGNORECASE,
+)
 
 
 def cleaned(raw: str, language: str, where: str) -> str:
-    """A transcript fit for a manifest.
+    """A transcript fit for a manifest, without the entities and tags of HTML.
 
-    Raises ClipError: no-transcript, text-too-long, control-characters, encoding, wrong-script.
+    Raises ClipError: no-transcript, not-a-transcript, text-too-long, control-characters, encoding,
+    wrong-script.
     """
-    transcript = text.clean(raw)
+    if is_no_value(raw.strip()):
+        raise ClipError("no-transcript", f"{where}: {raw.strip()!r}, which programs write for nothing")
+    if _TIMES.search(raw):
+        raise ClipError(
+            "not-a-transcript", f"{where}: {raw[:_SHOWN]!r} holds the times of subtitles or labels"
+        )
+    transcript = text.clean(without_markup(raw))
     if not text.is_spoken(transcript):
         raise ClipError("no-transcript", f"{where}: nothing to say in {raw[:_SHOWN]!r}")
     if len(transcript) > MAX_CHARACTERS:
@@ -30,6 +49,22 @@ def cleaned(raw: str, language: str, where: str) -> str:
         raise ClipError("control-characters", f"{where}: {transcript[:_SHOWN]!r} holds control characters")
     check_script(transcript, language, where)
     return transcript
+
+
+def is_no_value(written: str) -> bool:
+    """Whether a program wrote this word for nothing, as pandas writes `nan` and databases `NULL`."""
+    return written in _NO_VALUES
+
+
+def without_markup(written: str) -> str:
+    """`a &amp; <b>b</b>` -> `a & b`; other words in < > stay, as a model may know them."""
+    for _ in range(2):  # what was escaped twice, as `&amp;quot;`
+        written = html.unescape(written) if _ENTITY.search(written) else written
+    return _TAG.sub("", _BREAK.sub(" ", written))
+
+
+def has_markup(written: str) -> bool:
+    return without_markup(written) != written
 
 
 def check_encoding(raw: str, where: str) -> None:

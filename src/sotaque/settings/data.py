@@ -23,12 +23,19 @@ Layout = Literal[
     "vctk",
     "librispeech",
     "kaldi",
+    "lhotse",
     "audiofolder",
     "jsonl",
     "parquet",
     "two-columns",
     "fish",
 ]
+
+# What a column of a listing may be; data/layouts/columns.py knows their names.
+Field = Literal[
+    "id", "audio", "text", "speaker", "language", "accent", "gender", "part", "group", "start", "end",
+    "duration",
+]  # fmt: skip
 
 Encoding = Literal["utf-8", "cp1252", "latin-1", "iso-8859-15", "mac-roman", "cp850", "cp1256", "iso-8859-6"]
 
@@ -49,6 +56,7 @@ class Ingest:
     encoding: Encoding = "utf-8"
     language: Literal[CODES] = "pt"  # type: ignore[valid-type]
     speaker: str = "speaker"
+    columns: dict[Field, int | str] = field(default_factory=dict)
     max_rejected_share: float = number(0.05, 0.0, 1.0)
 
 

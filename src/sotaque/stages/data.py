@@ -31,6 +31,7 @@ INGEST = Stage(
     code=(
         "data/ingest.py",
         "data/layouts",
+        "data/listings.py",
         "data/ids.py",
         "data/transcripts.py",
         "text.py",

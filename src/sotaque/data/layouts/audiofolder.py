@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque.data.layouts import jsonl, parts, table
+from sotaque.data.layouts import columns, jsonl, parts, recordings, sources, table
 from sotaque.data.layouts.row import Row
 
 LOOKS_FOR = "metadata.csv or metadata.jsonl with file_name and text, here or in train/, validation/, test/"
-FILE = "file_name"
+FILE = columns.key_of("file_name")
 
 
 def matches(folder: Path) -> bool:
@@ -18,8 +18,11 @@ def matches(folder: Path) -> bool:
 
 
 def rows(folder: Path) -> Iterator[Row]:
+    audio = recordings.of(folder)
     for path, (inside, part) in _listings(folder).items():
-        for row in jsonl.listed(path, inside) if path.suffix == ".jsonl" else _rows(path, inside):
+        is_jsonl = path.suffix == ".jsonl"
+        found = jsonl.listed(path, inside, inside) if is_jsonl else table.read(path, audio, ",", inside)
+        for row in recordings.resolve(found, audio):
             yield replace(row, part=row.part or part)
 
 
@@ -28,20 +31,14 @@ def _listings(folder: Path) -> dict[Path, tuple[str, str]]:
     found = {}
     for inside, part in parts.folders(folder).items():
         both = (folder / inside / name for name in ("metadata.csv", "metadata.jsonl"))
-        for path in [path for path in both if path.is_file() and _names_files(path)][:1]:
+        for path in [path for path in both if _names_files(path)][:1]:
             found[path] = (inside, part)
     return found
 
 
 def _names_files(path: Path) -> bool:
-    line = table.first_line(path)
+    line = sources.first_line(path)
     values = jsonl.parsed(line) if path.suffix == ".jsonl" else line.replace('"', "").split(",")
     header = tuple(values) if isinstance(values, dict | list) else ()
-    return FILE in header and bool(table.columns(header))
-
-
-def _rows(path: Path, inside: str) -> Iterator[Row]:
-    header, *body = table.lines(path, ",", inside)
-    places, count = table.columns(header.cells), len(header.cells)
-    for line in body:
-        yield table.row(line, places, range(count, count + 1), inside)
+    names = all(isinstance(name, str) for name in header)
+    return names and FILE in map(columns.key_of, header) and bool(columns.of_header(header))

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from sotaque.data.layouts import table
+from sotaque.data.layouts import columns, recordings, sources, table
 from sotaque.data.layouts.row import Row
 
 LOOKS_FOR = "metadata.csv with the header `audio_path,transcript,...`, and audio/"
+_LISTING = "metadata.csv"
+_COLUMNS = {columns.key_of(name) for name in ("audio_path", "transcript")}
 
 
 def matches(folder: Path) -> bool:
-    listing = folder / "metadata.csv"
-    if not listing.is_file():
-        return False
-    header = {cell.strip(' "').lower() for cell in table.first_line(listing).split(",")}
-    return {"audio_path", "transcript"} <= header
+    header = sources.first_line(folder / _LISTING).split(",")
+    return {columns.key_of(cell.strip(' "')) for cell in header} >= _COLUMNS
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    header, *body = table.lines(folder / "metadata.csv", ",")
-    places = table.columns(header.cells)
-    count = len(header.cells)
-    for line in body:
-        row = table.row(line, places, range(count, count + 1))
-        yield replace(row, audio=table.located(folder, row.audio))
+    audio = recordings.of(folder)
+    yield from recordings.resolve(table.read(folder / _LISTING, audio, ","), audio)

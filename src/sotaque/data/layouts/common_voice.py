@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque.data.layouts import table
+from sotaque.data.layouts import recordings, sources, table
 from sotaque.data.layouts.row import Row
 from sotaque.errors import InputError
 
@@ -20,35 +20,27 @@ COLUMNS = {"client_id", "path", "sentence"}
 
 
 def matches(folder: Path) -> bool:
-    paths = (folder / name for name in LISTINGS)
-    return any(_header(path) >= COLUMNS for path in paths if path.is_file())
+    return any(_header(folder / name) >= COLUMNS for name in LISTINGS)
 
 
 def rows(folder: Path) -> Iterator[Row]:
     """Raises InputError naming the listing that lacks a column."""
-    seen: set[str] = set()
+    audio = recordings.of(folder)
+    taken: dict[str, Row] = {}
+    unnamed: list[Row] = []
     for name, part in LISTINGS.items():
         path = folder / name
-        if not path.is_file():
+        if not sources.is_file(path):
             continue
         missing = COLUMNS - _header(path)
         if missing:
             raise InputError(f"{path}: its first line lacks {', '.join(sorted(missing))}, cut by tabs")
-        header, *body = table.lines(path, "\t")
-        places, count = table.columns(header.cells), len(header.cells)
-        for line in body:
-            row = table.row(line, places, range(count, count + 1))
-            if part or row.audio not in seen:
-                yield replace(row, part=part, audio=_clip(folder, row.audio))
-            seen.add(row.audio)
+        for row in table.read(path, audio, "\t", quoted=False):
+            if part or row.audio not in taken:
+                unnamed.append(replace(row, part=part))
+            taken.setdefault(row.audio, row)
+    yield from recordings.resolve(unnamed, audio, "clips/")
 
 
 def _header(path: Path) -> set[str]:
-    return {cell.strip() for cell in table.first_line(path).split("\t")}
-
-
-def _clip(folder: Path, name: str) -> str:
-    """Early releases write no suffix."""
-    if not name or table.without_suffix(name) != name:
-        return name and f"clips/{name}"
-    return table.with_suffix(folder, f"clips/{name}")
+    return {cell.strip() for cell in sources.first_line(path).split("\t")}

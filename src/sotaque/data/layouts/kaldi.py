@@ -1,20 +1,22 @@
 """Kaldi's data folders: wav.scp, text, and utt2spk, utt2lang, segments, spk2gender where they are.
 
-They lie at the top or in train/, dev/, test/. Paths count from the corpus folder or from the listing.
+They lie at the top, in train/, dev/, test/ or in folders of data/, as recipes have them. Paths count from the
+corpus folder or from the listing.
 A command in wav.scp (`sph2pipe ... |`) is never run: its clips are rejected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sotaque.data.layouts import parts, table
+from sotaque.data.layouts import parts, recordings, sources, table
+from sotaque.data.layouts.recordings import Recordings
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
 
-LOOKS_FOR = "wav.scp with `id path` and text with `id words`, here or in train/, dev/, test/"
+LOOKS_FOR = "wav.scp with `id path` and text with `id words`, here, in train/, dev/, test/ or in data/*/"
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "segments", "spk2gender")
 
 
@@ -34,23 +36,34 @@ def matches(folder: Path) -> bool:
 
 def rows(folder: Path) -> Iterator[Row]:
     """One row per clip; one more, with a fault, per line that belongs to none."""
+    audio = recordings.of(folder)
     for inside, part in _folders(folder).items():
         tables = {name: list(_entries(folder, inside, name)) for name in TABLES}
+        tables["text"] = _without_halves(tables)
         for entries in tables.values():
             yield from (Row(e.where, e.name, "", "", fault=e.fault) for e in entries if e.fault)
-        yield from _clips(folder, inside, part, {k: _index(entries) for k, entries in tables.items()})
+        index = {name: _index(entries) for name, entries in tables.items()}
+        faulty = {entry.name for entry in tables["text"] if entry.fault} - index["text"].keys()
+        for row in _clips(folder, inside, part, index, audio):
+            if row.id not in faulty:
+                yield row
 
 
 def _folders(folder: Path) -> dict[str, str]:
+    found = parts.folders(folder)
+    if (folder / "data").is_dir() and not (folder / "data").is_symlink():
+        names = [path.name for path in sources.folders(folder / "data")]
+        found |= {"data/": "", **{f"data/{name}/": parts.part_of(name) for name in names}}
     needed = ("wav.scp", "text")
-    found = parts.folders(folder).items()
-    return {at: part for at, part in found if all((folder / at / name).is_file() for name in needed)}
+    return {
+        at: part for at, part in found.items() if all(sources.is_file(folder / at / name) for name in needed)
+    }
 
 
 def _entries(folder: Path, inside: str, table_name: str) -> Iterator[Entry]:
     path = folder / inside / table_name
     first: dict[str, str] = {}
-    for line in table.lines(path, table.WHOLE, inside) if path.is_file() else ():
+    for line in table.lines(path, table.WHOLE, inside) if sources.is_file(path) else ():
         name, value = (*line.cells[0].split(maxsplit=1), "")[:2]
         fault = line.fault
         if not value.strip() and table_name != "text":
@@ -62,15 +75,29 @@ def _entries(folder: Path, inside: str, table_name: str) -> Iterator[Entry]:
         yield Entry(line.where, name, value.strip(), fault)
 
 
+def _without_halves(tables: Mapping[str, list[Entry]]) -> list[Entry]:
+    """The texts; a line without an id that is known or looks like one may go on with the text before."""
+    known = {entry.name for entry in tables["segments"] or tables["wav.scp"]}
+    ids, texts = table.Ids(known), tables["text"]
+    starts = [entry.name in known or ids.fits(entry.name) for entry in texts]
+    lines = [table.Line(entry.where, (), entry.fault) for entry in texts]
+    checked = table.without_halves(lines, [True] * len(lines), starts)
+    return [replace(entry, fault=line.fault) for entry, line in zip(texts, checked, strict=True)]
+
+
 def _index(entries: list[Entry]) -> dict[str, Entry]:
     return {entry.name: entry for entry in entries if not entry.fault}
 
 
-def _clips(folder: Path, inside: str, part: str, tables: dict[str, dict[str, Entry]]) -> Iterator[Row]:
+def _clips(
+    folder: Path, inside: str, part: str, tables: dict[str, dict[str, Entry]], audio: Recordings
+) -> Iterator[Row]:
+    prefix = audio.prefix([entry.value for entry in tables["wav.scp"].values()])
+
     def said(table_name: str, key: str) -> str:
         return tables[table_name][key].value if key in tables[table_name] else ""
 
-    segmented = (folder / inside / "segments").is_file()
+    segmented = sources.is_file(folder / inside / "segments")
     clips = tables["segments" if segmented else "wav.scp"]
     for name, text in tables["text"].items():
         if name not in clips:
@@ -84,8 +111,8 @@ def _clips(folder: Path, inside: str, part: str, tables: dict[str, dict[str, Ent
             if name not in tables["text"]:
                 raise ClipError("no-transcript", f"{clip.where}: text has no line for {name!r}")
             recording, start_s, end_s = _piece(clip) if segmented else (name, 0.0, None)
-            audio = _path(folder, inside, clip, tables["wav.scp"].get(recording))
-            yield replace(row, audio=audio, start_s=start_s, end_s=end_s)
+            path = _path(audio, inside, clip, tables["wav.scp"].get(recording), prefix)
+            yield replace(row, audio=path, start_s=start_s, end_s=end_s)
         except ClipError as fault:
             yield replace(row, fault=fault)
 
@@ -100,12 +127,11 @@ def _piece(segment: Entry) -> tuple[str, float, float | None]:
         raise ClipError("segment", reason) from None
 
 
-def _path(folder: Path, inside: str, clip: Entry, recording: Entry | None) -> str:
+def _path(audio: Recordings, inside: str, clip: Entry, recording: Entry | None, prefix: str) -> str:
     if recording is None:
         raise ClipError("missing", f"{clip.where}: wav.scp does not list its recording")
     path = recording.value
     if path.startswith("|") or path.endswith("|"):
         raise ClipError("command", f"{recording.where}: {path[:80]!r} is a command, and commands are not run")
-    path = table.located(folder, path)
-    beside = f"{inside}{path}"
-    return beside if inside and (folder / beside).is_file() else path
+    beside = audio.find(f"{inside}{path}") if inside else None
+    return beside or audio.find(path) or audio.find(path.removeprefix(prefix)) or path

@@ -1,6 +1,7 @@
-"""LJSpeech: metadata.csv with `id|raw|normalised` (or `id|text`), never quoted, and wavs/<id>.wav.
+"""LJSpeech: metadata.csv (or .txt) with `id|raw|normalised`, or `id|text`, and wavs/<id>.wav.
 
-A header row may name further columns. The normalised text is taken where there is one, as is the custom.
+A header row may name further columns; without one, the cells say which is the text and which the speaker. The
+normalised text is taken where there is one, as is the custom.
 """
 
 from __future__ import annotations
@@ -9,36 +10,36 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque.data.layouts import table
+from sotaque.data.layouts import columns, recordings, sources, table
 from sotaque.data.layouts.row import Row
 
-LOOKS_FOR = "metadata.csv with lines `id|text` or `id|raw|normalised`, and wavs/<id>.wav"
-POSITIONS = {"id": 0, "text": 1, "normalised": 2}
+LOOKS_FOR = "metadata.csv or metadata.txt with lines `id|text` or `id|raw|normalised`, and wavs/<id>.wav"
+LISTINGS = ("metadata.csv", "metadata.txt")
 
 
 def matches(folder: Path) -> bool:
-    listing = folder / "metadata.csv"
-    if not listing.is_file() or not (folder / "wavs").is_dir():
-        return False
-    cells = table.cut(table.first_line(listing), "|")
-    if "id" in table.columns(cells):
-        return True
-    return len(cells) in (2, 3) and not table.columns(cells) and not _names_file(cells[0])
+    return _listing(folder) is not None
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    lines = table.lines(folder / "metadata.csv", "|")
-    places = table.columns(lines[0].cells) if lines else {}
-    body = lines[1:] if places else lines
-    counts = range(len(lines[0].cells), len(lines[0].cells) + 1) if places else range(2, 4)
-    for line in body:
-        row = table.row(line, places or POSITIONS, counts)
-        yield row if row.audio else replace(row, audio=_wav_of(folder, row.id))
+    listing, audio = _listing(folder), recordings.of(folder)
+    if listing is None:
+        return
+    found = table.read(listing, audio, "|", has_normalised=True)
+    paths = (replace(row, audio=row.audio or row.id) for row in found)
+    for row in recordings.resolve(paths, audio, "wavs/"):
+        there = sources.is_file(folder / row.audio)
+        yield row if there else replace(row, audio=audio.of_stem(recordings.without_suffix(row.audio)))
 
 
-def _wav_of(folder: Path, identifier: str) -> str:
-    return table.with_suffix(folder, f"wavs/{table.without_suffix(identifier)}")
+def _listing(folder: Path) -> Path | None:
+    if not (folder / "wavs").is_dir():
+        return None
+    return next((folder / name for name in LISTINGS if _is_listing(folder / name)), None)
 
 
-def _names_file(cell: str) -> bool:
-    return table.without_suffix(cell.strip()) != cell.strip()
+def _is_listing(path: Path) -> bool:
+    cells = sources.first_line(path).split("|")
+    if "id" in columns.of_header(cells):
+        return True
+    return len(cells) > 1 and not columns.of_header(cells) and not recordings.is_audio(cells[0].strip(' "'))

@@ -6,14 +6,15 @@ SLR83 has line_index.csv with `line id, file id, text`, where the text may hold 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque.data.layouts import table
+from sotaque.data.layouts import recordings, sources, table
+from sotaque.data.layouts.recordings import without_suffix
 from sotaque.data.layouts.row import Row
+from sotaque.data.layouts.table import Line
 
 LOOKS_FOR = (
     "line_index.tsv (or line_index_*.tsv) with lines `file id TAB text`, or line_index.csv with lines "
@@ -27,11 +28,13 @@ def matches(folder: Path) -> bool:
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    audio = _audio(folder)
+    audio: dict[str, str] = {}  # the archives are unpacked in one place or in several
+    for path in recordings.of(folder).paths:
+        audio.setdefault(without_suffix(path.rpartition("/")[2]), path)
     for path in _indexes(folder):
         inside = "" if path.parent == folder else f"{path.parent.name}/"
-        for row in _listed(path, inside):
-            stem = table.without_suffix(row.id)
+        for row in _listed(path, inside, audio):
+            stem = without_suffix(row.id)
             named = _SPEAKER.fullmatch(stem)
             yield replace(
                 row,
@@ -42,30 +45,29 @@ def rows(folder: Path) -> Iterator[Row]:
             )
 
 
-def _listed(path: Path, inside: str) -> Iterator[Row]:
-    if path.suffix == ".tsv":
-        for line in table.lines(path, "\t", inside):
-            yield table.row(line, {"id": 0, "text": 1}, range(2, 3))
-        return
-    for line in table.lines(path, table.WHOLE, inside):
-        cells = tuple(cell.strip() for cell in line.cells[0].split(",", 2))
-        if cells[-1].startswith('"'):
-            cells = (*cells[:-1], cells[-1].removeprefix('"').removesuffix('"').replace('""', '"'))
-        yield table.row(replace(line, cells=cells), {"id": 1, "text": 2}, range(3, 4))
+def _listed(path: Path, inside: str, audio: dict[str, str]) -> Iterator[Row]:
+    is_tsv = path.suffix == ".tsv"
+    found = table.lines(path, "\t" if is_tsv else table.WHOLE, inside)
+    lines = found if is_tsv else [replace(line, cells=_of_commas(line.cells[0])) for line in found]
+    count, places = (2, {"id": 0, "text": 1}) if is_tsv else (3, {"id": 1, "text": 2})
+    for line in _checked(lines, count, audio):
+        yield recordings.named(table.row(line, places), "")
+
+
+def _of_commas(text: str) -> tuple[str, ...]:
+    cells = tuple(cell.strip() for cell in text.split(",", 2))
+    if cells[-1].startswith('"'):
+        cells = (*cells[:-1], cells[-1].removeprefix('"').removesuffix('"').replace('""', '"'))
+    return cells
+
+
+def _checked(lines: list[Line], count: int, audio: dict[str, str]) -> Iterator[Line]:
+    is_short = [len(line.cells) < count for line in lines]
+    ids = table.Ids(line.cells[0] for line, short in zip(lines, is_short, strict=True) if not short)
+    starts = [ids.fits(line.cells[0]) or without_suffix(line.cells[0].strip()) in audio for line in lines]
+    return table.without_halves([table.counted(line, count) for line in lines], is_short, starts)
 
 
 def _indexes(folder: Path) -> list[Path]:
     forms = (f"{inside}line_index*{suffix}" for inside in ("", "*/") for suffix in (".tsv", ".csv"))
-    return sorted(path for form in forms for path in folder.glob(form) if path.is_file())
-
-
-def _audio(folder: Path) -> dict[str, str]:
-    """Stem -> path below the corpus: the archives are unpacked in one place or in several."""
-    found = {}
-    for at, _, here in os.walk(folder):
-        for name in here:
-            if table.without_suffix(name) != name:
-                path = Path(at, name).relative_to(folder).as_posix()
-                stem = table.without_suffix(name)
-                found[stem] = min(path, found.get(stem, path))
-    return found
+    return sorted(path for form in forms for path in folder.glob(form) if sources.is_file(path))

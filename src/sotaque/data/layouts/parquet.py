@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sotaque import files
-from sotaque.data.layouts import parquet_file, parts, record, table
+from sotaque.data.layouts import parquet_file, parts, record, recordings, sources
 from sotaque.data.layouts.parquet_file import Contents
+from sotaque.data.layouts.reading import current
 from sotaque.data.layouts.row import Row
 from sotaque.errors import InputError
 
@@ -32,15 +33,17 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
     for path, contents in tables.items():
         inside = path.relative_to(folder).as_posix()
         part = parts.part_of(path.stem) or parts.part_of(path.parent.name)
+        record.note(inside, contents.rows, contents.columns, contents.audio)
+        current().opened.add(str(path))
         for number, (values, sound, audio) in enumerate(parquet_file.clips(path, contents), start=1):
             name = Path(audio).name
             called = name if name and count[name] == 1 else f"{path.stem}-{number:07d}"
             row = record.row({**values, "audio": called}, f"{inside}, row {number}")
-            row = replace(row, part=row.part or part)
+            row = recordings.named(replace(row, part=row.part or part), row.audio)
             if sound is None:
-                yield replace(row, audio=table.located(folder, audio))
+                yield replace(row, audio=recordings.of(folder).find(audio) or audio)
                 continue
-            suffix = name[len(table.without_suffix(name)) :].lower()
+            suffix = name[len(recordings.without_suffix(name)) :].lower()
             target = into / inside.removesuffix(".parquet") / f"{number:07d}{suffix}"
             files.write_bytes(target, sound, wait=False)
             yield replace(row, audio=target.as_posix(), unpacked=target)
@@ -50,7 +53,12 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
 
 def _tables(folder: Path) -> dict[Path, Contents]:
     """Every file that holds audio and text."""
-    paths = sorted(p for form in ("", "*/") for p in folder.glob(f"{form}*.parquet") if p.is_file())
+    paths = sorted(
+        path
+        for form in ("", "*/")
+        for path in folder.glob(f"{form}*.parquet")
+        if sources.is_file(path) and not sources.is_junk(path.name)
+    )
     for path in paths:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path}: links out of the corpus folder; put the file itself there")

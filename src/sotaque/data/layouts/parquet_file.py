@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from sotaque import sandbox
-from sotaque.data.layouts import table
+from sotaque.data.layouts import columns
 from sotaque.errors import ClipError, InputError
 
 LIMITS = sandbox.Limits(max_s=60.0, max_mb=800)
-_KNOWN = {name for names in table.NAMES.values() for name in names}
 _ROWS_AT_ONCE = 8
 _BUFFER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Contents:
-    """rows: how many. audio: the column of sounds, "" where there is none, or no text. names: (its path,)"""
+    """What a file holds.
+
+    rows: how many. audio: the column of sounds, "" where there is none, or no text. names: whether the sounds
+    have the names of files. columns: the names of all.
+    """
 
     rows: int
     audio: str
     names: bool
+    columns: tuple[str, ...] = ()
 
 
 # One row: its fields, the bytes of its sound (None when they lie in a file), and the path of that file.
@@ -111,8 +115,9 @@ def _contents(path: Path) -> sandbox.Answer:
             and any(f.name == "bytes" and holds_bytes(f.type) for f in field.type)
         )
     ]
-    audio = found[0] if found and table.columns((*schema.names, "audio")) else ""
-    return asdict(Contents(rows, audio, f"{audio}.path" in leaves)), b""
+    named = columns.of_header((*schema.names, "audio"))
+    audio = found[0] if found and named else ""
+    return asdict(Contents(rows, audio, f"{audio}.path" in leaves, tuple(schema.names))), b""
 
 
 def _names(path: Path, audio: str) -> sandbox.Answer:
@@ -124,7 +129,9 @@ def _names(path: Path, audio: str) -> sandbox.Answer:
 
 def _rows(path: Path, audio: str) -> Iterator[Clip]:
     with _opened(path) as opened:
-        wanted = [name for name in opened.schema_arrow.names if name == audio or name.lower() in _KNOWN]
+        names = opened.schema_arrow.names
+        known = columns.fields_of(names).values()
+        wanted = [name for at, name in enumerate(names) if name == audio or at in known]
         for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=wanted, use_threads=False):
             for values in batch.to_pylist():
                 sound = values.pop(audio)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sotaque.data.layouts import sources
+
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "eval")
 _SAYS_NOTHING = ("manifest", "metadata", "of")
 
@@ -20,5 +22,5 @@ def folders(corpus: Path) -> dict[str, str]:
 
     Links are not followed.
     """
-    named = sorted(p.name for p in corpus.iterdir() if part_of(p.name) and p.is_dir() and not p.is_symlink())
+    named = [path.name for path in sources.folders(corpus) if part_of(path.name)]
     return {"": "", **{f"{name}/": part_of(name) for name in named}}

@@ -1,64 +1,34 @@
-"""Corpus listings as text tables: encodings, delimiters, quotes and column names.
+"""Corpus listings as text tables: delimiters, quotes, broken lines, and rows by their columns.
 
-One physical line is one row, whatever is in it, so that an unbalanced quote or a bad byte costs
-its own line only and every line is either kept or rejected.
+A line that cannot be used costs its own clip, and where a text may go on in the next line, both: half a
+sentence is never kept.
 """
 
 from __future__ import annotations
 
-import codecs
-import contextlib
 import csv
-import functools
 import re
-from collections.abc import Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sotaque import files
+from sotaque.data.layouts import columns, sources
+from sotaque.data.layouts.reading import Listing, current
+from sotaque.data.layouts.recordings import Recordings, is_audio
 from sotaque.data.layouts.row import Row
-from sotaque.errors import ClipError, InputError
+from sotaque.data.transcripts import is_no_value
+from sotaque.errors import ClipError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
-AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "mp3", "flac", "recordings")
-NAMES = {
-    "id": ("id", "name", "utterance_id", "utt_id"),
-    "audio": (
-        "audio",
-        "audio_path",
-        "audio_file",
-        "audio_filepath",
-        "file",
-        "file_name",
-        "filename",
-        "path",
-        "wav",
-        "wav_path",
-        "arquivo",
-        "archivo",
-    ),
-    "text": (
-        "text",
-        "transcript",
-        "transcription",
-        "sentence",
-        "texto",
-        "transcrição",
-        "transcripción",
-        "frase",
-    ),
-    "normalised": ("normalised", "normalized", "normalised_text", "normalized_text"),
-    "speaker": ("speaker", "speaker_id", "speaker_name", "client_id", "locutor", "falante", "hablante"),
-    "language": ("language", "lang", "locale", "idioma"),
-    "accent": ("accent", "accents", "sotaque", "acento"),
-    "gender": ("gender", "sex"),
-    "part": ("part", "split", "subset"),
-    "group": ("group",),
-}
+DELIMITERS = "|\t;,"
 WHOLE = "\n"
-_UNQUOTED = ("|", "\t", WHOLE)
-_PEEK_BYTES = 2**16
-ENCODING = ContextVar("encoding", default="utf-8")  # of listings without a byte order mark
+_ALWAYS_QUOTED = (",", ";")
+_SAMPLE_LINES = 5_000
+_MOST_JOINED = 50
+_LONGEST_S = 1e7
+_SPOKEN = ("text", "normalised", "audio", "id")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -70,146 +40,288 @@ class Line:
     fault: ClipError | None = None
 
 
-@contextlib.contextmanager
-def encoded_as(encoding: str) -> Iterator[None]:
-    """What is read inside has this encoding, where no byte order mark says otherwise."""
-    token = ENCODING.set(encoding)
-    try:
-        yield
-    finally:
-        ENCODING.reset(token)
-
-
-def decode(raw: bytes, name: str) -> str:
-    """By the byte order mark, UTF-8 or UTF-16, else by ENCODING; wrong bytes become lone surrogates.
-
-    Raises InputError when a UTF-16 file is cut in the middle of a character.
-    """
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return raw.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: begins as UTF-16, but {error}; save it as UTF-8") from None
-    if raw.startswith(codecs.BOM_UTF8):
-        return raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
-    return raw.decode(ENCODING.get(), "surrogateescape")
-
-
-def readable(text: str) -> bool:
-    """Whether every byte of it could be decoded."""
-    return text == text.encode("utf-8", "replace").decode("utf-8")
-
-
-def not_encoded() -> str:
-    return f"not {ENCODING.get().upper()}"
-
-
 def lines(path: Path, delimiter: str, inside: str = "") -> list[Line]:
-    """All lines that are not blank. `|` and tab never quote; comma and semicolon do, as in RFC 4180.
+    """All lines that are not blank, none of them quoted. WHOLE as delimiter leaves each line in one cell.
 
-    WHOLE as delimiter leaves each line in one cell. inside: "train/" where the listing lies there.
+    inside: "train/" where the listing lies there.
     """
-    text = decode(path.read_bytes(), str(path))
-    numbered = enumerate(_split(text), start=1)
+    return [_cut(where, text, delimiter, False) for where, text in _numbered(path, inside)]
+
+
+def read(
+    path: Path,
+    recordings: Recordings,
+    delimiter: str,
+    lead: str = "",
+    quoted: bool | None = None,
+    has_normalised: bool = False,
+) -> list[Row]:
+    """The rows of a table, not resolved yet, by what its columns were taken for.
+
+    lead: what leads from the corpus folder to where audio paths begin, "train/" or nothing.
+    quoted: whether `"` quotes, as in RFC 4180; None: by looking. has_normalised: see columns.choose.
+    """
+    inside = path.relative_to(recordings.folder).as_posix().removesuffix(path.name)
+    numbered = _numbered(path, inside)
+    if quoted is None:
+        texts = [text for _, text in numbered]
+        quoted = delimiter in _ALWAYS_QUOTED or is_quoted(texts, delimiter, recordings)
+    if quoted:
+        numbered = _joined(numbered, delimiter, recordings)
+    body = [_cut(where, text, delimiter, quoted) for where, text in numbered]
+    header = _header(body[0].cells, recordings) if body else ()
+    body = body[1:] if header else body
+    count = len(_trimmed(header)) or _usual_count(body)
     name = f"{inside}{path.name}"
-    return [_line(f"{name}, line {n}", line, delimiter) for n, line in numbered if line.strip()]
+    cells = [line.cells for line in body if not line.fault and len(line.cells) >= count]
+    choice = columns.choose(header, cells, count, recordings, name, has_normalised)
+    current().note(Listing(name, len(body), delimiter, quoted, choice.columns))
+    audio = choice.places.get("audio", choice.places.get("id", 0))
+    return [row(line, choice.places, lead) for line in _checked(body, count, audio, recordings)]
 
 
-def first_line(path: Path) -> str:
-    """The first line that is not blank, or "" where there is none; for looking at a folder."""
-    with path.open("rb") as stream:
-        raw = stream.read(_PEEK_BYTES)
-    marks = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
-    encoding = next((name for mark, name in marks.items() if raw.startswith(mark)), ENCODING.get())
-    text = raw.decode(encoding, "replace")
-    return next((line for line in _split(text) if line.strip()), "")
-
-
-def _split(text: str) -> list[str]:
-    """Lines ended by LF or CRLF; by a lone CR only where there is no LF at all."""
-    return re.split("\r?\n" if "\n" in text else "\r", text)
-
-
-def cut(line: str, delimiter: str) -> tuple[str, ...]:
-    """The cells of a line; raises csv.Error for unbalanced quotes."""
-    if delimiter in _UNQUOTED:
-        return tuple(line.split(delimiter))
-    return tuple(next(csv.reader([line], delimiter=delimiter, strict=True)))
-
-
-@functools.lru_cache
-def columns(header: tuple[str, ...]) -> dict[str, int]:
-    """Field -> position by the names of a header; empty when this line is no header."""
-    position = {name.strip().lower(): i for i, name in reversed(list(enumerate(header)))}
-    found = {
-        field: next(position[n] for n in names if n in position)
-        for field, names in NAMES.items()
-        if any(n in position for n in names)
-    }
-    named = ("id" in found or "audio" in found) and ("text" in found or "normalised" in found)
-    return found if named else {}
-
-
-def row(line: Line, places: dict[str, int], counts: range, inside: str = "") -> Row:
-    """A line as a Row; `places` says where each field stands, `counts` how many cells a line may have.
-
-    inside: what leads from the corpus folder to where audio paths begin, "train/" or nothing.
-    """
+def row(line: Line, places: Mapping[str, int], lead: str = "") -> Row:
+    """A line as a Row; `places` says where each field stands. lead: see `read`."""
     cell = {field: line.cells[i].strip() for field, i in places.items() if i < len(line.cells)}
-    fault = line.fault
-    if fault is None and len(line.cells) not in counts:
-        allowed = " or ".join(map(str, counts))
-        fault = ClipError("columns", f"{line.where}: {len(line.cells)} columns, expected {allowed}")
+    cell = {
+        field: "" if is_no_value(value) and field not in _SPOKEN else value for field, value in cell.items()
+    }
     text = cell.pop("normalised", "") or cell.get("text", "")
-    audio = f"{inside}{cell['audio']}" if cell.get("audio") else ""
-    identifier = cell.get("id") or id_of(audio) or line.where
-    return Row(
-        **{**cell, "where": line.where, "id": identifier, "audio": audio, "text": text, "fault": fault}
-    )
+    times = {key: cell.pop(key, "") for key in ("start", "end", "duration")}
+    audio = f"{lead}{cell['audio']}" if cell.get("audio") else ""
+    cell |= {"where": line.where, "id": cell.get("id", ""), "audio": audio, "text": text}
+    try:
+        start_s, end_s = piece(times["start"], times["end"], times["duration"] if times["start"] else "")
+    except ValueError as error:
+        return Row(**cell, fault=line.fault or ClipError("segment", f"{line.where}: {error}"))
+    return Row(**cell, start_s=start_s, end_s=end_s, fault=line.fault)
 
 
-def id_of(audio: str) -> str:
-    """A clip's id by its path: no suffix, and no leading folder that only says that audio is in it."""
-    stem = without_suffix(audio)
-    head, _, rest = stem.partition("/")
-    return rest if rest and head.lower() in AUDIO_FOLDERS else stem
+def piece(start: object, end: object, duration: object) -> tuple[float, float | None]:
+    """Start and end in seconds; a duration of 0 or below means: to the end, as in NeMo.
 
-
-def without_suffix(name: str) -> str:
-    return next((name[: -len(s)] for s in AUDIO_SUFFIXES if name.lower().endswith(s)), name)
-
-
-def with_suffix(folder: Path, stem: str) -> str:
-    """The audio file of this stem that exists under `folder`, `<stem>.wav` when none does."""
-    names = [stem + suffix for suffix in AUDIO_SUFFIXES]
-    return next((name for name in names if _exists(folder / name)), names[0])
-
-
-def located(folder: Path, audio: str) -> str:
-    """A path as written, or inside wavs/, audio/ ... when only there a file has it.
-
-    A full path into the corpus folder is made relative to it; `\\` may stand for `/`, as Windows writes it.
+    Raises ValueError for what is no time.
     """
-    if audio.startswith("/"):
-        for root in (folder.absolute(), folder.resolve()):
-            audio = audio.removeprefix(f"{root}/")
-    written = (audio, audio.replace("\\", "/"))
-    names = [f"{inside}{name}" for inside in ("", *(f"{at}/" for at in AUDIO_FOLDERS)) for name in written]
-    return next((name for name in names if audio and _exists(folder / name)), audio)
+    start_s = seconds(start, "the start") or 0.0
+    end_s, duration_s = seconds(end, "the end"), seconds(duration, "the duration")
+    if end_s is None and duration_s is not None and duration_s > 0:
+        end_s = start_s + duration_s
+    return start_s, end_s
 
 
-def _exists(path: Path) -> bool:
+def seconds(value: object, name: str) -> float | None:
+    """`1.9`, `1,9` and `00:01:02.5` as seconds; None for nothing. Raises ValueError for other words."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        clock = _CLOCK.fullmatch(value.strip())
+        try:
+            number = float(value.replace(",", "."))
+            if clock is None and not re.fullmatch(r"[\d.,eE+\s-]+", value):
+                raise ValueError
+        except ValueError:
+            if clock is None:
+                raise ValueError(f"{name} is {value!r}"[:80] + ", expected seconds") from None
+            hours, minutes, rest = clock.groups()
+            number = int(hours or 0) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
+        value = number
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LONGEST_S < value < _LONGEST_S:
+        raise ValueError(f"{name} is {value!r}"[:80] + ", expected seconds")
+    return float(value)
+
+
+def counted(line: Line, count: int) -> Line:
+    """The line, with a fault unless it has `count` cells; empty cells too many at its end are cut off."""
+    cells = line.cells
+    while len(cells) > count and not cells[-1].strip():
+        cells = cells[:-1]
+    if line.fault or len(cells) == count:
+        return replace(line, cells=cells)
+    reason = f"{line.where}: {len(line.cells)} columns, expected {count}"
+    return replace(line, fault=ClipError("columns", reason))
+
+
+def without_halves(
+    body: Sequence[Line], is_short: Sequence[bool], is_start: Sequence[bool]
+) -> Iterator[Line]:
+    """A line before one that is short and begins no clip may be the first half of a text: both are faulty."""
+    for at, line in enumerate(body):
+        goes_on = at + 1 < len(body) and is_short[at + 1] and not is_start[at + 1]
+        if goes_on and not line.fault:
+            reason = f"{line.where}: its text seems to go on in the next line, which is no line of its own"
+            line = replace(line, fault=ClipError("columns", reason))
+        yield line
+
+
+class Ids:
+    """What the ids of a listing look like: `c12` as letters and a number."""
+
+    def __init__(self, names: Iterable[str]):
+        self._shapes = {_shape(name) for name in names}
+
+    def fits(self, name: str) -> bool:
+        return any(c.isdigit() for c in name) and _shape(name) in self._shapes
+
+
+def _shape(name: str) -> str:
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", name.strip()))
+
+
+def is_quoted(texts: Sequence[str], delimiter: str, recordings: Recordings) -> bool:
+    """Whether quotes in a `|` or tab table are those of CSV, as pandas writes them, or letters.
+
+    They are where more cells with quotes are well formed than not, or where a whole column is quoted.
+    """
+    cut = re.escape(delimiter)
+    field = re.compile(rf'("(?:[^"]|"")*"(?={cut}|$)|[^{cut}]*)(?:{cut}|$)')
+    needed = broken = 0
+    wrapped: Counter[int] = Counter()
+    filled: Counter[int] = Counter()
+    end = 0
+    for number, text in enumerate(texts[:_SAMPLE_LINES]):
+        if number < end:
+            continue
+        for at, match in enumerate(field.finditer(text)):
+            cell, is_last = match[1], match.end() == len(text)
+            filled[at] += bool(cell)
+            if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', ""):
+                wrapped[at] += 1
+                needed += '"' in cell[1:-1] or delimiter in cell
+            elif is_last and cell.startswith('"') and '"' not in cell[1:].replace('""', ""):
+                end = _closing(texts, number, delimiter, recordings)
+                needed += end > number + 1
+            else:
+                broken += '"' in cell
+    if broken or needed:
+        return needed > broken
+    return any(count > 1 and count == filled[at] for at, count in wrapped.items())
+
+
+def _closing(texts: Sequence[str], at: int, delimiter: str, recordings: Recordings) -> int:
+    """One past the line that closes the quotes of line `at`; at + 1 when none does.
+
+    A line that is complete by itself and names a recording is no continuation.
+    """
+    count = 0
+    for end in range(at + 1, min(at + _MOST_JOINED, len(texts))):
+        alone = _parsed(texts[end], delimiter)
+        if len(alone) > 1 and any(_names_recording(cell, recordings) for cell in alone):
+            return at + 1
+        count = len(_parsed("\n".join(texts[at : end + 1]), delimiter))
+        if count:
+            return end + 1 if count > 1 else at + 1
+    return at + 1
+
+
+def _joined(
+    numbered: Sequence[tuple[str, str]], delimiter: str, recordings: Recordings
+) -> list[tuple[str, str]]:
+    """Lines, where the quotes of one are closed in a later one put together."""
+    texts = [text for _, text in numbered]
+    joined, at = [], 0
+    while at < len(texts):
+        is_open = texts[at].count('"') % 2 == 1 and not _parsed(texts[at], delimiter)
+        end = _closing(texts, at, delimiter, recordings) if is_open else at + 1
+        joined.append((numbered[at][0], "\n".join(texts[at:end])))
+        at = end
+    return joined
+
+
+def _parsed(text: str, delimiter: str) -> tuple[str, ...]:
+    """The one record that these lines are; empty when they are none."""
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
+        records = list(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return ()
+    return tuple(records[0]) if len(records) == 1 else ()
 
 
-def _line(where: str, line: str, delimiter: str) -> Line:
-    if not readable(line):
-        shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return Line(where, tuple(shown.split(delimiter)), ClipError("encoding", f"{where}: {not_encoded()}"))
+def guess_delimiter(texts: Sequence[str], recordings: Recordings) -> str:
+    """What cuts the columns of a listing; "" when these lines name no audio and text."""
+    for delimiter in DELIMITERS:
+        cells = cells_of(texts[0], delimiter)
+        if columns.of_header(cells) or (len(cells) > 1 and _is_stated(cells)):
+            return delimiter
+    best, most = "", 0
+    for delimiter in DELIMITERS:
+        cut = [cells_of(text, delimiter) for text in texts]
+        count = Counter(map(len, cut)).most_common(1)[0][0]
+        usual = [cells for cells in cut if len(cells) == count]
+        shares = [sum(_names_recording(c[at], recordings) for c in usual) for at in range(count)]
+        if count > 1 and max(shares) > max(most, len(texts) // 2):
+            best, most = delimiter, max(shares)
+    return best
+
+
+def _names_recording(cell: str, recordings: Recordings) -> bool:
+    return is_audio(cell.strip()) or recordings.find_listed(cell.strip()) is not None
+
+
+def cells_of(text: str, delimiter: str) -> tuple[str, ...]:
     try:
-        return Line(where, cut(line, delimiter))
+        return tuple(next(csv.reader([text], delimiter=delimiter, strict=True)))
+    except (csv.Error, StopIteration):
+        return tuple(text.split(delimiter))
+
+
+def _numbered(path: Path, inside: str) -> list[tuple[str, str]]:
+    name = f"{inside}{path.name}"
+    return [(f"{name}, line {number}", text) for number, text in sources.numbered_lines(path, inside)]
+
+
+def _cut(where: str, text: str, delimiter: str, quoted: bool) -> Line:
+    if len(text) >= files.MAX_LINE_CHARACTERS:
+        reason = f"{where}: {files.MAX_LINE_CHARACTERS} characters on one line, or more"
+        return Line(where, (text[:80],), ClipError("line-too-long", reason))
+    if not sources.readable(text):
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        fault = ClipError("encoding", f"{where}: {sources.not_encoded()}")
+        return Line(where, tuple(shown.split(delimiter)), fault)
+    if not quoted:
+        return Line(where, tuple(text.split(delimiter)))
+    try:
+        return Line(where, tuple(next(csv.reader([text], delimiter=delimiter, strict=True))))
     except csv.Error as error:
-        return Line(where, tuple(line.split(delimiter)), ClipError("quotes", f"{where}: {error}"))
+        return Line(where, tuple(text.split(delimiter)), ClipError("quotes", f"{where}: {error}"))
+
+
+def _header(cells: Sequence[str], recordings: Recordings) -> tuple[str, ...]:
+    """The first line, where it names columns and no recording; else empty."""
+    if columns.of_header(cells) or _is_stated(cells):
+        return tuple(cells)
+    recorded = any(_names_recording(cell, recordings) for cell in cells)
+    return tuple(cells) if columns.fields_of(cells) and not recorded else ()
+
+
+def _is_stated(cells: Sequence[str]) -> bool:
+    """Whether `ingest.columns` names one of these cells as a column."""
+    keys = {columns.key_of(cell) for cell in cells}
+    return any(columns.key_of(name) in keys for name in current().columns.values())
+
+
+def _trimmed(header: Sequence[str]) -> Sequence[str]:
+    """A header without the nameless columns at its end, which a delimiter too many makes."""
+    while header and not header[-1].strip():
+        header = header[:-1]
+    return header
+
+
+def _usual_count(body: Sequence[Line]) -> int:
+    """How many cells most lines have; of two as frequent, the count that comes first."""
+    counts = Counter(len(line.cells) for line in body if not line.fault)
+    return counts.most_common(1)[0][0] if counts else 0
+
+
+def _checked(body: Sequence[Line], count: int, audio: int, recordings: Recordings) -> Iterator[Line]:
+    """Lines with the columns they should have; others have a fault, and so has what they may continue."""
+
+    def first(line: Line) -> str:
+        return line.cells[audio].strip() if audio < len(line.cells) else ""
+
+    short = [len(line.cells) < count and not line.fault for line in body]
+    ids = Ids(first(line) for line, is_short in zip(body, short, strict=True) if not is_short)
+    starts = [
+        not is_short or ids.fits(first(line)) or _names_recording(first(line), recordings)
+        for line, is_short in zip(body, short, strict=True)
+    ]
+    return without_halves([counted(line, count) for line in body], short, starts)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sotaque.data.layouts import table
+from sotaque.data.layouts import sources, table
+from sotaque.data.layouts.recordings import is_audio, without_suffix
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
 
@@ -19,26 +20,30 @@ _MICROPHONES = ("_mic1", "_mic2")
 
 
 def matches(folder: Path) -> bool:
-    return any(folder.glob(f"{TEXTS}/*/*.txt")) and any(_recordings(folder))
+    return any(_texts(folder)) and any(_recordings(folder))
 
 
 def rows(folder: Path) -> Iterator[Row]:
     """One row per clip of which there is a text or a recording."""
     known = _speakers(folder)
-    texts = {(path.parent.name, path.stem): path for path in folder.glob(f"{TEXTS}/*/*.txt")}
+    texts = {(path.parent.name, path.stem): path for path in _texts(folder)}
     sounds: dict[tuple[str, str], str] = {}
     for path in sorted(_recordings(folder)):
-        stem = table.without_suffix(path.name)
+        stem = without_suffix(path.name)
         clip = next((stem.removesuffix(mic) for mic in _MICROPHONES if stem.endswith(mic)), stem)
         sounds.setdefault((path.parent.name, clip), path.relative_to(folder).as_posix())
     for speaker, clip in sorted(texts.keys() | sounds.keys()):
         gender, accent = known.get(speaker, ("", ""))
         where = f"{TEXTS}/{speaker}/{clip}.txt"
         sound = sounds.get((speaker, clip), "")
-        text, fault = _text(folder, texts.get((speaker, clip)), where)
+        text, fault = _text(folder, where, (speaker, clip) in texts)
         if not sound:
             fault = ClipError("missing", f"{where} has no recording under wav*/{speaker}/")
         yield Row(where, clip, sound, text, speaker, accent=accent, gender=gender, fault=fault)
+
+
+def _texts(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob(f"{TEXTS}/*/*.txt") if not sources.is_junk(path.name))
 
 
 def _recordings(folder: Path) -> Iterator[Path]:
@@ -46,24 +51,22 @@ def _recordings(folder: Path) -> Iterator[Path]:
     places = (
         p for p in folder.glob("wav*/*") if p.is_dir() and not (p.is_symlink() or p.parent.is_symlink())
     )
-    return (
-        path for place in places for path in place.iterdir() if table.without_suffix(path.name) != path.name
-    )
+    return (path for place in places for path in sources.entries(place) if is_audio(path.name))
 
 
-def _text(folder: Path, path: Path | None, where: str) -> tuple[str, ClipError | None]:
-    if path is None:
+def _text(folder: Path, where: str, is_there: bool) -> tuple[str, ClipError | None]:
+    if not is_there:
         return "", ClipError("no-transcript", f"there is no {where}")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return "", ClipError("outside-root", f"{where} links out of the corpus")
-    text = table.decode(path.read_bytes(), where)
-    return text, None if table.readable(text) else ClipError("encoding", f"{where}: {table.not_encoded()}")
+    try:
+        return sources.read_transcript(folder, where), None
+    except ClipError as fault:
+        return "", fault
 
 
 def _speakers(folder: Path) -> dict[str, tuple[str, str]]:
     """Speaker -> gender, accent; early releases list `225` for the folder p225."""
     path, found = folder / SPEAKERS, {}
-    for line in table.lines(path, table.WHOLE) if path.is_file() else ():
+    for line in table.lines(path, table.WHOLE) if sources.is_file(path) else ():
         name, _, gender, accent = (*line.cells[0].split(), "", "", "", "")[:4]
         known = (gender.lower(), accent.strip('"'))
         found |= {name: known, f"p{name}": known}

@@ -24,12 +24,17 @@ from sotaque.settings import Settings
 
 HERE = Path(__file__).parent
 MOST_GROUPS = 50
+MOST_LISTINGS = 20
 BINS = 40
 
 
 @dataclass(frozen=True)
 class Page:
-    """flags: code -> (N,) bool, which clips are beyond the limit. wav: the folder of all shards."""
+    """What the page is made of.
+
+    flags: code -> (N,) bool, which clips are beyond the limit. wav: the folder of all shards. read: what
+    ingest read, as data/manifest/listings.json has it.
+    """
 
     settings: Settings
     clips: Table
@@ -38,6 +43,7 @@ class Page:
     dropped: Sequence[Reject]
     alphabet: Alphabet | None
     stages: Sequence[StageCount]
+    read: dict[str, Any]
 
     def html(self) -> str:
         return template.fill(HERE / "corpus.html", self._values())
@@ -53,6 +59,9 @@ class Page:
             "flagged": int(self.flagged.sum()),
             "dropped": len(self.dropped),
             "stages": self.stages,
+            "read": self.read,
+            "listings": self.read["listings"][:MOST_LISTINGS],
+            "listings_left_out": len(self.read["listings"][MOST_LISTINGS:]),
             "codes": [self._code(code) for code in BY_CODE],
             "groups": [
                 self._groups("Speakers", ("speaker", "language", "accent")),

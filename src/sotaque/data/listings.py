@@ -1,0 +1,95 @@
+"""What was read for what, and what was not read: columns, recordings in no listing, listings passed over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sotaque.data.layouts import recordings, sources
+from sotaque.data.layouts.reading import Reading
+from sotaque.data.layouts.row import Row
+from sotaque.errors import SettingsError
+
+_SHOWN = 20
+_LISTINGS = (
+    ".csv", ".tsv", ".psv", ".txt", ".json", ".jsonl", ".ndjson", ".gz", ".lab", ".srt", ".vtt", ".textgrid",
+    ".parquet", ".xlsx",
+)  # fmt: skip
+_SEAL = "seal.json"  # of the demonstration corpus, which a stage makes
+_LEFT_ASIDE = {"unlisted": "recordings in no listing", "passed_over": "listings that were not read"}
+log = logging.getLogger("sotaque")
+
+
+def check_columns(found: Reading) -> None:
+    """Raise SettingsError when `ingest.columns` names a column that no listing has."""
+    names = [column for listing in found.listings.values() for column in listing.columns]
+    used = {column.field for column in names if column.reason == "ingest.columns says so"}
+    for field, wanted in found.columns.items():
+        if field not in used:
+            there = ", ".join(dict.fromkeys(column.name or str(column.number) for column in names))
+            raise SettingsError(
+                f"ingest.columns: the {field} is {wanted!r}, but no listing of the corpus has such a column; "
+                f"there are: {there or 'none, this layout has no table'}"
+            )
+
+
+def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) -> dict[str, Any]:
+    """What listings.json holds: the columns of each listing, and what of the corpus was left aside."""
+    rows = list(rows)
+    listed = {row.audio for row in rows}
+    told_of = {row.where for row in rows if row.fault}
+    unlisted = [path for path in recordings.of(corpus).paths if path not in listed]
+    passed_over = [
+        name
+        for name, _ in sources.walk(corpus)
+        if name.lower().endswith(_LISTINGS)
+        and str(corpus / name) not in found.opened
+        and not sources.is_accompanying(name.rpartition("/")[2])
+        and name not in told_of
+        and name != _SEAL
+    ]
+    return {
+        "corpus": printable(corpus.as_posix()),
+        "layout": layout,
+        "listings": [_listing(listing) for _, listing in sorted(found.listings.items())],
+        "unlisted": _some(unlisted),
+        "passed_over": _some(passed_over),
+    }
+
+
+def _some(names: list[str]) -> dict[str, Any]:
+    return {"count": len(names), "examples": [printable(name) for name in names[:_SHOWN]]}
+
+
+def tell(report: dict[str, Any]) -> None:
+    """Say it in the log: columns used and ignored, recordings in no listing, listings that were not read."""
+    for listing in report["listings"]:
+        used = [
+            f"{_name(column)} is the {column['field']}" for column in listing["columns"] if column["field"]
+        ]
+        ignored = [_name(column) for column in listing["columns"] if not column["field"]]
+        end = f"; ignored: {', '.join(ignored)}" if ignored else ""
+        log.info("ingest: %s: %s%s", listing["file"], ", ".join(used), end)
+    for key, words in _LEFT_ASIDE.items():
+        some = report[key]
+        if some["count"]:
+            log.warning("ingest: %s: %d, such as %s", words, some["count"], ", ".join(some["examples"][:3]))
+
+
+def printable(name: str) -> str:
+    """Bytes in names that are not UTF-8 are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _listing(listing: Any) -> dict[str, Any]:
+    values = asdict(listing)
+    for column in values["columns"]:
+        column.update({key: printable(word) for key, word in column.items() if isinstance(word, str)})
+    return {**values, "file": printable(values["file"]), "columns": list(values["columns"])}
+
+
+def _name(column: dict[str, Any]) -> str:
+    return repr(column["name"]) if column["name"] else f"column {column['number']}"
