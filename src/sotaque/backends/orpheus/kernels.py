@@ -29,6 +29,8 @@ ZERO, ONE, LOWEST = (
     np.float32(1),
     np.float32(-87),
 )  # numba would make float64 of a whole number
+LN2_HIGH = np.float32(0.693359375)  # 9 bits
+LN2_LOW = np.float32(math.log(2) - 0.693359375)
 LEAST = np.float32(2**-64)  # share that counts: numbers below the least normal one are slow to compute with
 
 # Sums may be taken in any order, as in every product of matrices; division by zero gives what IEEE 754 says,
@@ -292,7 +294,9 @@ def exp(x):
     which is at most ln(2) / 2."""
     x = LOWEST if x < LOWEST else -LOWEST if x > -LOWEST else x  # what is no number stays none
     n = np.floor(x * np.float32(1 / math.log(2)) + np.float32(0.5))
-    rest, series = x - n * np.float32(math.log(2)), np.float32(1 / 720)
+    # ln(2) in two parts (Cody and Waite): n times the first is exact, also on a processor without FMA.
+    rest = (x - n * LN2_HIGH) - n * LN2_LOW
+    series = np.float32(1 / 720)
     for factorial in (120, 24, 6, 2, 1, 1):
         series = series * rest + np.float32(1 / factorial)
     exponent = np.uint16((np.int32(n) + 127) << 7)  # the bits of 2^n as a bfloat16
