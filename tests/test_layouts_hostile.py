@@ -156,7 +156,7 @@ def test_a_line_of_megabytes_costs_itself():
     (CORPUS / "metadata.csv").write_text("a|Olá, mundo.\nb|" + "x" * (files.MAX_LINE_CHARACTERS + 1))
     kept, rejects = run()
     assert [u.text for u in kept] == ["Olá, mundo."]
-    assert [r.code for r in rejects.values()] == ["text-too-long"]
+    assert [r.code for r in rejects.values()] == ["line-too-long"]
 
 
 @pytest.mark.parametrize(
