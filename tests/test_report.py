@@ -166,7 +166,7 @@ def test_the_page_shows_failed_clips_by_kind_with_the_clips_to_hear(tree):
     assert "1 (limit 1)" in text
     assert "2 (empty 1, too-long 1)" in text
     assert "limit ran into the generation limit without ending 0 0 0 1 t2" in text
-    assert "too-long over twice as long as the recording, and over a second longer 0 0 1 t2 0" in text
+    assert "too-long over 1.75 times as long as the recording, and over a second longer 0 0 1 t2 0" in text
     assert "failed: limit" in text
     links = {a["href"] for a in reader.of("a") if a["href"].startswith("#clip-")}
     assert links == {"#clip-t0", "#clip-t2", "#clip-novel"}

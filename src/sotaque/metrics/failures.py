@@ -20,7 +20,7 @@ CLOSING_BELOW_DB = 30.0
 MISSING_LETTERS = 4
 UNMATCHED_RATIO = 0.5
 GRAM_WORDS = 3
-TOO_LONG_RATIO = 2.0
+TOO_LONG_RATIO = 1.75
 TOO_LONG_S = 1.0
 
 
@@ -94,7 +94,10 @@ def is_repeated(clip: Clip) -> bool:
 
 
 def is_too_long(clip: Clip) -> bool:
-    """More than twice as long as the recording of the same text, and at least a second longer."""
+    """More than 1.75 times as long as the recording of the same text, and at least a second longer.
+
+    So a text that is spoken twice is too long, also where the ASR recognises it only once.
+    """
     if clip.recording_s is None:
         return False
     longest_s = max(TOO_LONG_RATIO * clip.recording_s, clip.recording_s + TOO_LONG_S)
@@ -116,7 +119,7 @@ ABOUT = {
     "limit": "ran into the generation limit without ending",
     "cut": "final words missing and no closing silence",
     "repeated": "the same words again, beyond the text",
-    "too-long": "over twice as long as the recording, and over a second longer",
+    "too-long": "over 1.75 times as long as the recording, and over a second longer",
 }
 
 
