@@ -15,8 +15,8 @@ from test_train import with_train
 RESULTS = {
     "wer": {"method": {"normalizer": {"pt": "basic"}, "asr": "x", "decode": "y"}},
     "speed": {"method": {"hardware": "h", "threads": 1, "precision": "p"}},
-    "similarity": {"method": {"encoder": "e", "reference_clips": 10}},
-    "mos": {"method": {"predictor": "p", "over": "o"}},
+    "similarity": {"method": {"encoder": "e", "reference_clips": 10, "joined_clips": 0}},
+    "mos": {"method": {"predictor": "p"}},
 }
 
 
