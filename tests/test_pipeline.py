@@ -13,7 +13,7 @@ from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, Res
 from conftest import ROOT
 from imports import closure
 from sotaque import jobs as jobs_module
-from sotaque import settings, stages, yaml_file
+from sotaque import runs, settings, stages, yaml_file
 
 # What shapes no byte of a result: values reach the seals as parameters.
 HOUSE = {
@@ -22,6 +22,7 @@ HOUSE = {
         "errors.py",
         "files.py",
         "progress.py",
+        "checksums.py",
         "seal.py",
         "settings",
         "stages",
@@ -65,12 +66,24 @@ def snakemake_jobs(jobs):
 
 
 def snakemake_command(job):
-    return tuple(shlex.split(job.shellcmd.split("2>&1 | tee")[0]))
+    """The command, with params.yaml for the file that the run froze."""
+    words = shlex.split(job.shellcmd.split("2>&1 | tee")[0])
+    frozen = words[words.index("--params") + 1]
+    assert runs.is_frozen(Path(frozen))
+    return tuple("params.yaml" if word == frozen else word for word in words)
+
+
+def dvc_command(job):
+    """Without paths: no name that stands in params.yaml comes into a shell."""
+    flags = [word for key, value in job.fan.items() for word in (f"--{key}", value)]
+    return ("sotaque", job.stage.word, "--params", "params.yaml", *flags)
 
 
 @pytest.fixture(scope="module")
 def dvc_stages(jobs):
-    return {tuple(shlex.split(stage.cmd)): stage for stage in Repo(".").index.stages}
+    found = {tuple(shlex.split(stage.cmd)): stage for stage in Repo(".").index.stages}
+    assert_equal(found, {dvc_command(job) for job in jobs.values()}, "dvc.yaml")
+    return {words: found[dvc_command(job)] for words, job in jobs.items()}
 
 
 def assert_equal(found, expected, where):
