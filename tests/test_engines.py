@@ -1,15 +1,12 @@
 """Both real engines over one finished tree whose outputs were written by hand and sealed by the real code."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from commands import run
 from sotaque import files, jobs, seal, settings, stages, yaml_file
 
 TUNED = {
@@ -23,23 +20,6 @@ TUNED = {
 
 
 @pytest.fixture
-def clone(workplace):
-    """A clone of the project with nothing made, and a git repository as DVC wants one."""
-    for name in ("Snakefile", "dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, workplace)
-    shutil.copytree(ROOT / "workflow", workplace / "workflow", dirs_exist_ok=True)
-    os.symlink("workflow/profiles", workplace / "profiles")
-    shutil.copytree(
-        ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-    )
-    shutil.copytree(ROOT / "assets/micro", workplace / "assets/micro")
-    (workplace / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc/config", workplace / ".dvc")
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    return workplace
-
-
-@pytest.fixture
 def finished(clone):
     found = settings.read(Path("params.yaml"))
     for job in jobs.of(found):
@@ -48,14 +28,6 @@ def finished(clone):
             files.write_text(made, "{}" if made.suffix == ".json" else f"step\n{job.name}\n")
         seal.close(job, seal.wanted(job, found))
     return found
-
-
-def run(*command, check=True):
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path("src").resolve())}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return done
 
 
 def snakemake_would_run(*options):

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         with torchrun.led() as leads:
             if leads:
                 with runs.part_of(options.params, settings):
-                    run(job, settings, table)
+                    run(job, settings, table, options.params)
                 check_unchanged(job, settings, options.params)
             else:
                 torchrun.follow(job, settings)
@@ -173,9 +173,10 @@ def locked(job: Job) -> Iterator[None]:
         yield
 
 
-def run(job: Job, settings: Settings, table: input_check.Table) -> None:
+def run(job: Job, settings: Settings, table: input_check.Table, params: Path) -> None:
     """Make one output unless its seal says that it is already there, then seal it."""
     with locked(job):
+        runs.check_current(params, settings)
         want = seal.wanted(job, settings)
         if seal.reopen(job, want):
             log.info("%s: up to date", job.name)

@@ -78,7 +78,8 @@ def effective(path: Path, given: dict[str, Any]) -> Settings:
 
 def _lay_over(values: dict[str, Any], given: dict[str, Any]) -> None:
     for key, value in given.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
+        if isinstance(value, dict):
+            values[key] = dict(values[key]) if isinstance(values.get(key), dict) else {}
             _lay_over(values[key], value)
         else:
             values[key] = yaml_file.parse(value, f"--config {key}") if isinstance(value, str) else value

@@ -90,7 +90,7 @@ def check_record(found: dict[str, Any], recorded: Any, part: str, root: Path, re
     ]
     raise ModelError(
         f"{part} is not what it was when it was first fetched: {runs.listed(lines)}. If the file is damaged, "
-        f"{_way_back(found['source'], root)}. If you changed it on purpose, delete {record} and run fetch again"
+        f"{_way_back(found['source'], root)}. If you changed it on purpose, delete {record} and fetch again"
     )
 
 

@@ -158,21 +158,27 @@ def own(settings: Settings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def part_of(path: Path, settings: Settings) -> Iterator[None]:
-    """Inside the block this process works for the run with the parameters of the file `path`.
-
-    Parameters that no run has frozen make it a run of its own. Raises SettingsError while a run with other
-    parameters is alive and its own is not.
-    """
-    if not is_frozen(path):
+    """Inside the block this process is a run, unless `path` holds the parameters of one that started it."""
+    if is_frozen(path):
+        yield
+    else:
         with own(settings):
             yield
+
+
+def check_current(path: Path, settings: Settings) -> None:
+    """A job that outlived its run stops when another run with other parameters has begun.
+
+    path: the parameters of the job. Raises IntegrityError or SettingsError naming the other run.
+    """
+    if not is_frozen(path):
         return
     checksum = checksum_of(settings)
     with _mutex():
         alive = _alive()
-    if all(run.checksum != checksum for run in alive):
-        _refuse(settings, checksum, alive)
-    yield
+        if all(run.checksum != checksum for run in alive):
+            _refuse(settings, checksum, alive)
+            read_frozen(path)
 
 
 def conflict(settings: Settings) -> str:
