@@ -1,13 +1,18 @@
 """Both real engines over one finished tree whose outputs were written by hand and sealed by the real code."""
 
+import json
+import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from commands import run
 from sotaque import files, jobs, seal, settings, stages, yaml_file
+from sotaque.errors import SettingsError
+from sounds import save, voice
 
 TUNED = {
     "train",
@@ -142,3 +147,81 @@ def test_both_engines_make_the_same_bytes(clone, tmp_path_factory):
     run("dvc", "repro", "split")
     assert {p: p.read_bytes() for p in Path("data").rglob("*seal.json")} == seals
     assert len(seals) == 12
+
+
+CORPORA = ("Conceição 2", "x; touch y #", 'it\'s "$(touch z)" `touch w` &', "-n", "{shard} ${model} %s *")
+
+
+def executed():
+    return [name for name in "wxyz" if Path(name).exists()]
+
+
+@pytest.mark.parametrize("engine", [("snakemake", "--cores", "1", "data/manifest/seal.json"),
+                                    ("dvc", "repro", "ingest")])  # fmt: skip
+def test_a_corpus_folder_may_have_any_name_and_no_shell_sees_it(clone, engine):
+    for name in CORPORA:
+        sound = save(Path("data/raw") / name / "wavs/c1.wav", voice(0.6))
+        (sound.parents[1] / "metadata.csv").write_text("c1|Frase número um.\n")
+        write_params(name)
+        run(*engine)
+        assert json.loads(Path("data/manifest/00.jsonl").read_text())["audio"] == sound.as_posix()
+        assert (
+            "Data and pipelines are up to date." in run("dvc", "status", "ingest").stdout
+            or engine[0] != "dvc"
+        )
+    assert executed() == []
+
+
+def write_params(corpus, model="micro"):
+    values = {"model": model, "shards": 1, "ingest": {"corpus": corpus}, "tracking": {"enabled": False}}
+    Path("params.yaml").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "name", ["m$(touch x)", "m; touch y #", "m'`touch z`'", "../models/micro", "-m", "a b"]
+)
+def test_a_model_whose_name_a_shell_could_run_is_refused(clone, name):
+    if "/" not in name:
+        shutil.copyfile("workflow/models/micro.yaml", f"workflow/models/{name}.yaml")
+    write_params("demo", name)
+    for engine in (("snakemake", "--cores", "1"), ("dvc", "repro", "fetch")):
+        done = run(*engine, check=False)
+        assert done.returncode != 0
+        told = done.stdout + done.stderr
+        assert f"model is {name!r}, expected a name of letters, digits" in told or "ERROR" in told
+        assert executed() == []
+    assert run("snakemake", "-n", check=False).returncode == 2
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a/b", "..", "", "a\u2028b"])
+def test_a_corpus_that_is_no_name_of_a_folder_is_refused(workplace, name):
+    write_params(name)
+    with pytest.raises(SettingsError, match="expected the name of a folder under data/raw/"):
+        settings.read(Path("params.yaml"))
+
+
+def test_snakemake_heals_damaged_seals_and_times_ahead_of_the_clock(clone):
+    """A real tree, damaged in each of its stages; the second run ends with the same bytes."""
+    for number in range(4):
+        save(Path(f"data/raw/mine/wavs/c{number}.wav"), voice(0.6 + number / 10))
+    Path("data/raw/mine/metadata.csv").write_text("".join(f"c{n}|Frase número {n}.\n" for n in range(4)))
+    Path("params.yaml").write_text(
+        "model: micro\nshards: 2\ningest: {corpus: mine}\ntracking: {enabled: false}\n"
+    )
+    goal = ("snakemake", "--cores", "1", "data/wav/00/seal.json", "data/wav/01/seal.json")
+    run(*goal)
+    whole = {path: path.read_bytes() for path in files.walk(Path("data"))}
+    Path("data/manifest/seal.json").write_bytes(b"")
+    Path("data/wav/00/seal.json").write_text('{"stage": "nor')
+    Path("data/wav/01/seal.json").unlink()
+    Path("data/wav/01/seal.json").mkdir()
+    for path in Path("scratch/seals").glob("data-wav-*"):
+        path.write_text("[]")
+    ahead = time.time() + 1_000_000
+    os.utime("data/manifest/seal.json", (ahead, ahead))
+    os.utime(".stamps/normalize.json", (ahead, ahead))
+    done = run(*goal)
+    assert "clock skew" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in files.walk(Path("data"))} == whole
+    assert "Nothing to be done" in run(*goal).stderr

@@ -8,6 +8,7 @@ order, or ahead of the clock, the times are put right.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -41,12 +42,10 @@ def freshen(settings: Settings) -> list[str]:
     for job in jobs.of(settings):
         stamp = path_of(job.stage.word)
         _make_stamp(stamp, job.stage.word)
-        if job.seal.is_dir():
-            log.warning("%s: expected a seal, found a folder; it is removed", job.seal)
-            files.remove(job.seal)
         if not job.seal.exists():
             continue
-        fault = staleness(job, settings)
+        _heal(job, settings)
+        fault = staleness(job, settings) if job.seal.exists() else ""
         if fault is None:
             _put_in_order(job, stamp)
             continue
@@ -54,7 +53,8 @@ def freshen(settings: Settings) -> list[str]:
             log.warning("%s; %s is run again", fault, job.name)
         stale.append(job.name)
         files.write_json(stamp, {"stage": job.stage.word, "renewed_ns": time.time_ns()})
-        _not_ahead_of_the_clock(job.seal)
+        if job.seal.exists():
+            _not_ahead_of_the_clock(job.seal)
     return stale
 
 
@@ -89,6 +89,21 @@ def staleness(job: Job, settings: Settings) -> str | None:
             return f"{path}: changed since it was sealed"
     remembered.save()
     return None
+
+
+def _heal(job: Job, settings: Settings) -> None:
+    """Put a damaged seal back from its copy, when every byte of the output is what the copy says."""
+    try:
+        seal.read(job.seal)
+    except IntegrityError as error:
+        fault = str(error).split(";")[0]
+        with contextlib.suppress(IntegrityError, OSError):
+            if seal.reopen(job, seal.wanted(job, settings)):
+                log.warning("%s; it is put back from its copy in %s", fault, seal.KEPT)
+                return
+        if job.seal.is_dir():
+            log.warning("%s; the folder is removed, and %s is run again", fault, job.name)
+            files.remove(job.seal)
 
 
 def _make_stamp(stamp: Path, word: str) -> None:
