@@ -149,7 +149,7 @@ def test_both_engines_make_the_same_bytes(clone, tmp_path_factory):
     assert len(seals) == 12
 
 
-CORPORA = ("Conceição 2", "x; touch y #", 'it\'s "$(touch z)" `touch w` &', "-n", "{shard} ${model} %s *")
+CORPORA = ("Conceição 2", "x; touch y #", '-n it\'s "$(touch z)" `touch w` {shard} ${model} %s *')
 
 
 def executed():
@@ -165,32 +165,32 @@ def test_a_corpus_folder_may_have_any_name_and_no_shell_sees_it(clone, engine):
         write_params(name)
         run(*engine)
         assert json.loads(Path("data/manifest/00.jsonl").read_text())["audio"] == sound.as_posix()
-        assert (
-            "Data and pipelines are up to date." in run("dvc", "status", "ingest").stdout
-            or engine[0] != "dvc"
-        )
     assert executed() == []
 
 
 def write_params(corpus, model="micro"):
-    values = {"model": model, "shards": 1, "ingest": {"corpus": corpus}, "tracking": {"enabled": False}}
+    values = {"model": model, "shards": 1, "ingest": {"corpus": corpus}}
+    values |= {"fetch": {"offline": True}, "tracking": {"enabled": False}}
     Path("params.yaml").write_text(json.dumps(values))
 
 
-@pytest.mark.parametrize(
-    "name", ["m$(touch x)", "m; touch y #", "m'`touch z`'", "../models/micro", "-m", "a b"]
-)
-def test_a_model_whose_name_a_shell_could_run_is_refused(clone, name):
-    if "/" not in name:
+def test_a_model_whose_name_a_shell_could_run_is_refused(clone):
+    for name in ("m$(touch x)", "m; touch y #", "m'`touch z`'"):
         shutil.copyfile("workflow/models/micro.yaml", f"workflow/models/{name}.yaml")
+        write_params("demo", name)
+        for engine in (("snakemake", "--cores", "1"), ("dvc", "repro", "fetch")):
+            done = run(*engine, check=False)
+            assert done.returncode != 0
+            told = done.stdout + done.stderr
+            assert f"params.yaml: model is {name!r}, expected a name of letters, digits" in told
+            assert executed() == []
+
+
+@pytest.mark.parametrize("name", ["../models/micro", "-m", "a b", ".", "", "a\nb", "ação"])
+def test_a_model_has_a_plain_name(workplace, name):
     write_params("demo", name)
-    for engine in (("snakemake", "--cores", "1"), ("dvc", "repro", "fetch")):
-        done = run(*engine, check=False)
-        assert done.returncode != 0
-        told = done.stdout + done.stderr
-        assert f"model is {name!r}, expected a name of letters, digits" in told or "ERROR" in told
-        assert executed() == []
-    assert run("snakemake", "-n", check=False).returncode == 2
+    with pytest.raises(SettingsError, match="expected a name of letters, digits"):
+        settings.read(Path("params.yaml"))
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a/b", "..", "", "a\u2028b"])

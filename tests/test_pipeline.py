@@ -1,5 +1,6 @@
 """The Snakefile, dvc.yaml and the table in stages/ must describe the same jobs."""
 
+import dataclasses
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, Res
 from conftest import ROOT
 from imports import closure
 from sotaque import jobs as jobs_module
-from sotaque import runs, settings, stages, yaml_file
+from sotaque import manifest, runs, settings, stages, yaml_file
 
 # What shapes no byte of a result: values reach the seals as parameters.
 HOUSE = {
@@ -179,6 +180,33 @@ def test_the_code_of_a_stage_holds_all_that_it_imports(word):
     name = "/".join(stage.module.split(".")[1:]) + ".py"
     missing = {path for path in closure(name) if not within(path, {*HOUSE, *stage.code})}
     assert not missing, f"{word} imports {sorted(missing)}, which its code in stages/ does not name; {REMEDY}"
+
+
+def test_the_table_grows_no_faster_than_the_number_of_its_edges():
+    """The product of a sharded stage with itself would be a million at 1,000 shards."""
+    formatted = Counter()
+
+    class Counted(str):
+        def format(self, **values):
+            formatted["paths"] += 1
+            return super().format(**values)
+
+    before = {}
+    for shards in (100, 1000):
+        formatted.clear()
+        patched = {
+            word: dataclasses.replace(stage, out=Counted(stage.out)) for word, stage in stages.STAGES.items()
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs_module, "STAGES", patched)
+            made = jobs_module.of(settings.Settings(shards=shards))
+        before[shards] = formatted["paths"]
+        train = next(job for job in made if job.stage.word == "train")
+        assert len(train.seals) == shards + 2
+        assert next(job for job in made if job.name == f"tokenize-{manifest.shard_name(7, shards)}").seals == (
+            Path(f"data/wav/{manifest.shard_name(7, shards)}/seal.json"), Path("models/micro/base/seal.json"),
+        )  # fmt: skip
+    assert before[1000] < 11 * before[100]
 
 
 def test_the_shards_of_dvc_are_those_of_the_parameters():

@@ -35,6 +35,7 @@ STORAGE = {
     errno.EACCES: "give yourself the right to it",
     errno.EPERM: "give yourself the right to it",
 }
+PARAMS = Path("params.yaml")
 PATIENT = ("train",)  # asked to stop, they stop where the same command goes on
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         for flag, meaning in FLAGS.get(name, {}).items():
             word.add_argument(f"--{flag}", **meaning)
     for word in words.choices.values():
-        word.add_argument("--params", type=Path, default=Path("params.yaml"))
+        word.add_argument("--params", type=Path, default=PARAMS)
     return parser
 
 
@@ -173,8 +174,12 @@ def locked(job: Job) -> Iterator[None]:
         yield
 
 
-def run(job: Job, settings: Settings, table: input_check.Table, params: Path) -> None:
-    """Make one output unless its seal says that it is already there, then seal it."""
+def run(job: Job, settings: Settings, table: input_check.Table | None = None, params: Path = PARAMS) -> None:
+    """Make one output unless its seal says that it is already there, then seal it.
+
+    table: that of all jobs; params: the file that `settings` was read from.
+    """
+    table = table or {other.seal: other for other in jobs.of(settings)}
     with locked(job):
         runs.check_current(params, settings)
         want = seal.wanted(job, settings)
