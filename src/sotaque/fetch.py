@@ -17,9 +17,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sotaque import files, model_spec, runs
+from sotaque import files, model_spec
 from sotaque.backends.families import FAMILIES, Files
-from sotaque.errors import ModelError
+from sotaque.errors import ModelError, listed
 from sotaque.model_spec import Source
 from sotaque.settings import Settings
 
@@ -89,7 +89,7 @@ def check_record(found: dict[str, Any], recorded: Any, part: str, root: Path, re
         for name in names
     ]
     raise ModelError(
-        f"{part} is not what it was when it was first fetched: {runs.listed(lines)}. If the file is damaged, "
+        f"{part} is not what it was when it was first fetched: {listed(lines)}. If the file is damaged, "
         f"{_way_back(found['source'], root)}. If you changed it on purpose, delete {record} and fetch again"
     )
 

@@ -8,12 +8,13 @@ is not the one that is remembered, so the check of an unchanged file costs one s
 from __future__ import annotations
 
 import fnmatch
+import os
 from pathlib import Path
 from typing import Any
 
 from sotaque import manifest, runs, seal
 from sotaque.checksums import Memory
-from sotaque.errors import IntegrityError
+from sotaque.errors import IntegrityError, listed
 from sotaque.jobs import Job, upstream
 from sotaque.settings import Settings
 
@@ -35,7 +36,7 @@ def check_again(job: Job, settings: Settings, table: Table, want: dict[str, Any]
     lines = runs.differences(want["spec"], spec, words="was {!r} and is {!r}")
     if lines:
         raise IntegrityError(
-            f"the file of the model {settings.model} was edited while {job.name} ran: {runs.listed(lines)}. "
+            f"the file of the model {settings.model} was edited while {job.name} ran: {listed(lines)}. "
             "Its output is not sealed; run the same command again"
         )
     check_files(job, table)
@@ -56,7 +57,7 @@ def check_parameters(job: Job, settings: Settings, table: Table) -> None:
         if lines:
             raise IntegrityError(
                 f"{other.seal}: {other.name} ran with other parameters than {job.name} has: "
-                f"{runs.listed(lines)}. params.yaml or the model's file was edited during the run, or "
+                f"{listed(lines)}. params.yaml or the model's file was edited during the run, or "
                 f"{job.name} was started alone: {seal.AGAIN}, and all stages have the same parameters"
             )
 
@@ -74,9 +75,9 @@ def check_files(job: Job, table: Table) -> None:
             faults.setdefault(owner, []).append(line)
     if faults:
         lines = [line for found in faults.values() for line in found]
-        owners = list(faults)[: runs.NAMED]
+        owners = list(faults)[:5]
         raise IntegrityError(
-            f"{job.name} has no new output, for these inputs are not what was sealed: {runs.listed(lines)}. "
+            f"{job.name} has no new output, for these inputs are not what was sealed: {listed(lines)}. "
             f"Put the files back as they were, or delete {' and '.join(map(str, owners))} and {seal.AGAIN}: "
             "their stage then makes them again"
         )
@@ -112,48 +113,39 @@ def _changed_clips(rows: Path, table: Table) -> list[tuple[Path, str]]:
         return []
     ingest = next(job for job in table.values() if job.stage.word == "ingest")
     are_recordings = rows.parent == ingest.out
-    memories = _Memories(rows, ingest, table)
     found = []
-    for audio, checksum in sorted({(row.audio, row.source_sha256) for row in manifest.read(rows)}):
-        if not Path(audio).is_file():
-            continue
-        owner, memory, name = memories.of(Path(audio))
+    for folder, recordings in _by_folder(rows):
+        owner = _owner(Path(folder), table)
+        if owner is None:
+            root, memory = ingest.reads["corpus"], seal.tree_memory(ingest.reads["corpus"])
+        else:
+            root, memory = owner.out.parent, seal.memory(owner)
+        names = {audio: audio.removeprefix(f"{root.as_posix()}/") for audio in sorted(recordings)}
         if are_recordings:
-            found += [(ingest.seal, line) for line in _line(memory, name, audio, checksum, rows)]
+            expected, source, blamed = recordings, rows, ingest.seal
         elif owner is not None and owner.seal.exists():
-            expected = memories.sealed(owner).get(name, "nothing")
-            found += [(owner.seal, line) for line in _line(memory, name, audio, expected, owner.seal)]
-    memories.save()
+            sealed = seal.read(owner.seal)["files"]
+            expected = {audio: sealed.get(name, "nothing") for audio, name in names.items()}
+            source = blamed = owner.seal
+        else:
+            continue
+        for audio, name in names.items():
+            if os.path.isfile(audio):
+                lines = _line(memory, name, audio, expected[audio], source)
+                found += [(blamed, line) for line in lines]
+        memory.save()
     return found
 
 
-class _Memories:
-    """Which job made a file, and what is remembered of its checksum."""
+def _by_folder(rows: Path) -> list[tuple[str, dict[str, str]]]:
+    """(folder, path -> checksum of its recording) for the audio files that a manifest names."""
+    folders: dict[str, dict[str, str]] = {}
+    for row in manifest.read(rows):
+        folders.setdefault(os.path.dirname(row.audio), {})[row.audio] = row.source_sha256
+    return sorted(folders.items())
 
-    def __init__(self, rows: Path, ingest: Job, table: Table):
-        self._table = table
-        self._own = Memory(seal.KEPT / f"clips-{seal.slug(rows)}.json")
-        self._corpus = ingest.reads["corpus"]
-        self._tree = seal.tree_memory(self._corpus)  # of a person's corpus; only read, for it is large
-        self._memories: dict[Path, Memory] = {}
-        self._sealed: dict[Path, dict[str, str]] = {}
 
-    def of(self, path: Path) -> tuple[Job | None, Memory, str]:
-        """The job, if any, the memory, and the name of the file in it."""
-        seals = (parent / "seal.json" for parent in path.parents)
-        owner = next((self._table[seal_path] for seal_path in seals if seal_path in self._table), None)
-        if owner is not None:
-            if owner.seal not in self._memories:
-                self._memories[owner.seal] = seal.memory(owner)
-            return owner, self._memories[owner.seal], path.relative_to(owner.out.parent).as_posix()
-        name = path.as_posix().removeprefix(f"{self._corpus.as_posix()}/")
-        return None, self._tree if name in self._tree else self._own, name
-
-    def sealed(self, owner: Job) -> dict[str, str]:
-        if owner.seal not in self._sealed:
-            self._sealed[owner.seal] = seal.read(owner.seal)["files"]
-        return self._sealed[owner.seal]
-
-    def save(self) -> None:
-        for memory in (self._own, *self._memories.values()):
-            memory.save()
+def _owner(folder: Path, table: Table) -> Job | None:
+    """The job that wrote a folder, by the seal in it or above it."""
+    seals = (parent / "seal.json" for parent in (folder, *folder.parents))
+    return next((table[path] for path in seals if path in table), None)

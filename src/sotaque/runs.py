@@ -28,13 +28,12 @@ from typing import Any
 
 from sotaque import files, model_spec
 from sotaque import settings as settings_module
-from sotaque.errors import IntegrityError, SettingsError
+from sotaque.errors import IntegrityError, SettingsError, listed
 from sotaque.settings import Settings
 
 FOLDER = Path(".stamps")
 VARIABLE = "SOTAQUE_RUNS"  # checksums of the runs that this process is a part of, the outermost first
 MODEL_FILE = "model"
-NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -203,12 +202,6 @@ def differences(before: Any, after: Any, name: str = "", words: str = "is {!r} t
             for line in differences(before.get(key), after.get(key), f"{name}.{key}".strip("."), words)
         ]
     return [] if before == after else [f"{name} {words.format(before, after)}"]
-
-
-def listed(lines: list[str]) -> str:
-    """The first few of many lines, and how many more there are."""
-    more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
-    return "; ".join(lines[:NAMED]) + more
 
 
 def _refuse(settings: Settings, checksum: str, alive: list[Run]) -> None:
