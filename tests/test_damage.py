@@ -267,6 +267,8 @@ def test_the_fix_that_is_named_works(world, capsys):
 
 
 def test_snakemake_is_told_of_a_changed_output_that_is_remembered(world):
+    forget("normalize")
+    assert run("normalize") == 0
     zero_a_piece(Path("data/wav/00/c3.wav"))
     assert stamps.freshen(world) == ["normalize-00"]
 
