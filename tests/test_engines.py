@@ -225,3 +225,15 @@ def test_snakemake_heals_damaged_seals_and_times_ahead_of_the_clock(clone):
     assert "Traceback" not in done.stderr
     assert {path: path.read_bytes() for path in files.walk(Path("data"))} == whole
     assert "Nothing to be done" in run(*goal).stderr
+
+
+def test_a_comparison_that_makes_what_is_missing_is_no_other_run(finished):
+    """Its Snakemake has another model than the run that it is a job of."""
+    shutil.copyfile("workflow/models/micro.yaml", "workflow/models/twin.yaml")
+    done = run("snakemake", "--cores", "1", "compare", "--config", "model=twin", check=False)
+    told = done.stdout + done.stderr + Path("logs/compare.log").read_text()
+    assert "compare: making what is missing of micro" in told
+    assert "Nothing to be done" in told
+    assert "another run with other parameters" not in told
+    [frozen] = Path(".stamps").glob("params-*.yaml")
+    assert json.loads(frozen.read_text())["model"] == "twin"

@@ -32,6 +32,8 @@ STORAGE = {
     errno.EMFILE: "permit more open files (ulimit -n)",
     errno.EIO: "see whether the disk is failing",
     errno.EROFS: "mount the disk so that it may be written",
+    errno.ENOLCK: "mount the disk with file locks, or work in another folder",
+    errno.EOPNOTSUPP: "mount the disk with file locks, or work in another folder",
     errno.EACCES: "give yourself the right to it",
     errno.EPERM: "give yourself the right to it",
 }

@@ -44,6 +44,9 @@ def start(path: Path, workflow: Workflow) -> tuple[Settings, Path]:
     except SotaqueError as error:
         print(f"snakemake: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_status)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"snakemake: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def _look(found: Settings) -> None:

@@ -69,8 +69,8 @@ def _parse(path: Path, mark: tuple[int, ...]) -> tuple[dict[str, Any], str]:
 
 def _damaged(path: Path, reason: str) -> str:
     return (
-        f"{path}: this seal is damaged: {reason}; {AGAIN}, which runs the stage that writes it again, "
-        "or delete the seal first"
+        f"{path}: this seal is damaged: {reason}; {AGAIN}, whose stage writes it again, or delete it and run "
+        "its stage"
     )
 
 
