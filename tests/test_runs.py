@@ -283,15 +283,41 @@ def test_a_run_inside_a_run_is_no_conflict(workplace, other, monkeypatch):
         assert runs.conflict(Settings(lr=0.5)) == ""
 
 
+def test_single_stages_that_write_other_outputs_run_at_once(workplace, other):
+    """Two models may be trained at the same time; the process beside is a run of all stages of micro."""
+    with runs.own(Settings(model="orpheus-3b", lr=0.25), Path("models/orpheus-3b/lora")):
+        pass
+    with pytest.raises(SettingsError, match=r"lr is 0.5 there and 0.25 here"):
+        runs.start(Settings(lr=0.25), Path("models/micro/lora"))
+    other.kill()
+    other.wait()
+    code = (
+        "import sys; from pathlib import Path; from sotaque import runs; "
+        "from sotaque.settings import Settings; out = Path(sys.argv[3]) if sys.argv[3:] else None; "
+        "runs.start(Settings(lr=float(sys.argv[1]), model=sys.argv[2]), out); print('ok')"
+    )
+    apart = {key: value for key, value in os.environ.items() if key != runs.VARIABLE}
+
+    def begins(*words):
+        command = [os.sys.executable, "-c", code, *words]
+        return subprocess.run(command, capture_output=True, check=False, env=apart).stdout == b"ok\n"
+
+    with runs.own(Settings(lr=0.5), Path("models/micro/lora")):
+        assert begins("0.25", "csm-1b", "models/csm-1b/lora")
+        assert not begins("0.25", "micro", "models/micro/lora")
+        assert begins("0.5", "micro", "models/micro/lora")
+        assert not begins("0.25", "micro")  # a run of all stages
+
+
 def test_a_job_whose_run_is_over_stops_when_another_one_has_begun(workplace, other):
     gone = runs.frozen_path(Settings(lr=0.25))
     with pytest.raises(SettingsError, match=r"lr is 0.5 there and 0.25 here"):
-        runs.check_current(gone, Settings(lr=0.25))
-    runs.check_current(runs.frozen_path(Settings(lr=0.5)), Settings(lr=0.5))
+        runs.check_current(gone, Settings(lr=0.25), Path("models/micro/lora"))
+    runs.check_current(runs.frozen_path(Settings(lr=0.5)), Settings(lr=0.5), Path("models/micro/lora"))
     other.kill()
     other.wait()
     with pytest.raises(IntegrityError, match=r"parameters of this run are gone"):
-        runs.check_current(gone, Settings(lr=0.25))
+        runs.check_current(gone, Settings(lr=0.25), Path("models/micro/lora"))
 
 
 def test_edited_parameters_of_a_run_are_refused(workplace):

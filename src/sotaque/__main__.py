@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         job = find_job(stages.STAGES[options.word], settings, options, table)
         with torchrun.led() as leads:
             if leads:
-                with runs.part_of(options.params, settings):
+                with runs.part_of(options.params, settings, job.out):
                     run(job, settings, table, options.params)
                 check_unchanged(job, settings, options.params)
             else:
@@ -183,7 +183,7 @@ def run(job: Job, settings: Settings, table: input_check.Table | None = None, pa
     """
     table = table or {other.seal: other for other in jobs.of(settings)}
     with locked(job):
-        runs.check_current(params, settings)
+        runs.check_current(params, settings, job.out)
         want = seal.wanted(job, settings)
         if seal.reopen(job, want):
             log.info("%s: up to date", job.name)

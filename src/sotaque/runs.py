@@ -4,8 +4,8 @@ When a run starts, its parameters are written to `.stamps/params-<checksum>.yaml
 that file, whatever happens to params.yaml. What the model's file says is written beside it: a job that finds
 another content there stops, for its stage would read it. The main process of the run (Snakemake, or one
 `sotaque STAGE` that a person or DVC started) holds a flock on a file `.stamps/run-*.json` for as long as it
-lives. A second run with other parameters finds the lock and refuses to start; a killed run leaves no lock.
-The next run removes the files that no run holds.
+lives. A second run with other parameters that writes the same outputs finds the lock and refuses to start.
+A killed run leaves no lock. The next run removes the files that no run holds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sotaque import files, model_spec
+from sotaque import files, jobs, model_spec
 from sotaque import settings as settings_module
 from sotaque.errors import IntegrityError, SettingsError, listed
 from sotaque.settings import Settings
@@ -50,11 +50,26 @@ _lock: Lock | None = None
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is alive: its checksum, all that it reads (see `values_of`) and who it is, in words."""
+    """A run that is alive.
+
+    values: all that it reads, see `values_of`. out: what it writes, None for the outputs of all stages.
+    words: who it is.
+    """
 
     checksum: str
     values: dict[str, Any]
+    out: Path | None
     words: str
+
+    def writes(self, out: Path) -> bool:
+        """Whether it may write the output of a job; when its parameters cannot be read, it may."""
+        if self.out is not None:
+            return self.out == out
+        try:
+            settings = settings_module.of(self.values["params.yaml"], self.words)
+        except SettingsError:
+            return True
+        return any(job.out == out for job in jobs.of(settings))
 
 
 def values_of(settings: Settings) -> dict[str, Any]:
@@ -109,10 +124,11 @@ def read_frozen(path: Path) -> Settings:
     )
 
 
-def start(settings: Settings) -> Path:
+def start(settings: Settings, out: Path | None = None) -> Path:
     """Begin a run that lasts as long as this process; returns the file with its parameters.
 
-    Raises SettingsError naming a run with other parameters that is alive.
+    out: the output of the one job that the run consists of; None for a run of all stages. Raises
+    SettingsError naming a run with other parameters that is alive and writes the same.
     """
     global _lock
     checksum, path = checksum_of(settings), frozen_path(settings)
@@ -120,9 +136,9 @@ def start(settings: Settings) -> Path:
     with _mutex():
         end()
         alive = _alive()
-        _refuse(settings, checksum, alive)
+        _refuse(settings, out, alive)
         _write_frozen(settings, path)
-        _lock = _register(checksum)
+        _lock = _register(checksum, out)
         os.environ[VARIABLE] = ":".join([*(c for c in _ours() if c != checksum), checksum])
         used = {checksum, *(run.checksum for run in alive)}
         for other in (*FOLDER.glob("params-*.yaml"), *FOLDER.glob("model-*.json")):
@@ -146,9 +162,9 @@ atexit.register(end)
 
 
 @contextlib.contextmanager
-def own(settings: Settings) -> Iterator[None]:
+def own(settings: Settings, out: Path | None = None) -> Iterator[None]:
     """Inside the block this process is a run."""
-    start(settings)
+    start(settings, out)
     try:
         yield
     finally:
@@ -156,19 +172,20 @@ def own(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def part_of(path: Path, settings: Settings) -> Iterator[None]:
+def part_of(path: Path, settings: Settings, out: Path) -> Iterator[None]:
     """Inside the block this process is a run, unless `path` holds the parameters of one that started it."""
     if is_frozen(path):
         yield
     else:
-        with own(settings):
+        with own(settings, out):
             yield
 
 
-def check_current(path: Path, settings: Settings) -> None:
+def check_current(path: Path, settings: Settings, out: Path) -> None:
     """A job that outlived its run stops when another run with other parameters has begun.
 
-    path: the parameters of the job. Raises IntegrityError or SettingsError naming the other run.
+    path: the parameters of the job; out: its output. Raises IntegrityError, or SettingsError naming the
+    other run.
     """
     if not is_frozen(path):
         return
@@ -176,7 +193,7 @@ def check_current(path: Path, settings: Settings) -> None:
     with _mutex():
         alive = _alive()
         if all(run.checksum != checksum for run in alive):
-            _refuse(settings, checksum, alive)
+            _refuse(settings, out, alive)
             read_frozen(path)
 
 
@@ -186,7 +203,7 @@ def conflict(settings: Settings) -> str:
         return ""
     try:
         with _mutex():
-            _refuse(settings, checksum_of(settings), _alive(remove=False))
+            _refuse(settings, None, _alive(remove=False))
     except SettingsError as error:
         return str(error)
     return ""
@@ -204,11 +221,14 @@ def differences(before: Any, after: Any, name: str = "", words: str = "is {!r} t
     return [] if before == after else [f"{name} {words.format(before, after)}"]
 
 
-def _refuse(settings: Settings, checksum: str, alive: list[Run]) -> None:
+def _refuse(settings: Settings, out: Path | None, alive: list[Run]) -> None:
+    here, checksum = values_of(settings), checksum_of(settings)
+    mine = Run(checksum, here, out, "this run")
     for run in alive:
         if run.checksum == checksum or run.checksum in _ours():
             continue
-        here = values_of(settings)
+        if not (run.writes(out) if out is not None else run.out is None or mine.writes(run.out)):
+            continue
         lines = differences(run.values["params.yaml"], here["params.yaml"])
         if run.values["params.yaml"].get("model") == settings.model:
             path = model_spec.path_of(settings.model)
@@ -233,13 +253,14 @@ def _mutex() -> Iterator[None]:
         yield
 
 
-def _register(checksum: str) -> Lock:
+def _register(checksum: str, out: Path | None) -> Lock:
     """Lock a file that says who this run is. A child process does not get the descriptor."""
     path = FOLDER / f"run-{checksum}-{os.urandom(4).hex()}.json"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     fcntl.flock(handle, fcntl.LOCK_EX)
     value = {
         "checksum": checksum,
+        "out": out and out.as_posix(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -273,7 +294,8 @@ def _run_of(path: Path) -> Run:
         f"{value.get('started')}, parameters in {FOLDER}/params-{checksum}.yaml)"
     )
     model = files.read_record(_model_path(checksum))
-    return Run(checksum, {"params.yaml": params, MODEL_FILE: model}, words)
+    out = Path(value["out"]) if value.get("out") else None
+    return Run(checksum, {"params.yaml": params, MODEL_FILE: model}, out, words)
 
 
 def _write_frozen(settings: Settings, path: Path) -> None:
