@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 # make demo MODEL=... ACCENT=... lays these over params.yaml for one run
-OVERRIDES := $(if $(MODEL),model=$(MODEL)) $(if $(ACCENT),'corpus={accent: $(ACCENT)}')
+OVERRIDES := $(if $(MODEL),'model=$(MODEL)') $(if $(ACCENT),'corpus={accent: $(ACCENT)}')
 CONFIG := $(if $(strip $(OVERRIDES)),--config $(OVERRIDES))
 
 help:  ## say what can be made
@@ -47,7 +47,7 @@ $(BACKENDS): backends.lock $(INSTALLED)
 demo: $(INSTALLED)  ## run the whole chain on the shipped micro models and print the results
 	@mkdir -p scratch && date +%s > scratch/demo-started
 	@snakemake --cores $(CORES) $(CONFIG)
-	@sotaque summary $(if $(CONFIG),--params .stamps/params.yaml)
+	@sotaque summary $(if $(MODEL),--model '$(MODEL)')
 
 test: $(BACKENDS)  ## run the tests
 	@python -m pytest

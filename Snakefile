@@ -11,11 +11,6 @@ min_version("9.10")
 
 
 include: "workflow/rules/common.smk"
-
-
-configfile: "params.yaml"
-
-
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/evaluation.smk"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -49,3 +50,16 @@ def sotaque(where: Path, stage: str, *before: str) -> subprocess.CompletedProces
 def rows(path: Path) -> dict[str, dict]:
     """The rows of a manifest by id."""
     return {row["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+
+
+def environment() -> dict[str, str]:
+    """That of a command whose `sotaque` is the source of the working folder."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(Path("src").resolve())}
+
+
+def run(*command, check=True):
+    """An engine or a stage in the current folder, a clone of the project."""
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,3 +63,20 @@ def workplace(tmp_path, monkeypatch):
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def clone(workplace):
+    """A clone of the project with nothing made, and a git repository as DVC wants one."""
+    for name in ("Snakefile", "dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, workplace)
+    shutil.copytree(ROOT / "workflow", workplace / "workflow", dirs_exist_ok=True)
+    os.symlink("workflow/profiles", workplace / "profiles")
+    shutil.copytree(
+        ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    shutil.copytree(ROOT / "assets/micro", workplace / "assets/micro")
+    (workplace / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", workplace / ".dvc")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    return workplace

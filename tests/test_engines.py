@@ -1,16 +1,18 @@
 """Both real engines over one finished tree whose outputs were written by hand and sealed by the real code."""
 
+import json
 import os
 import re
 import shutil
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from commands import run
 from sotaque import files, jobs, seal, settings, stages, yaml_file
+from sotaque.errors import SettingsError
+from sounds import save, voice
 
 TUNED = {
     "train",
@@ -23,23 +25,6 @@ TUNED = {
 
 
 @pytest.fixture
-def clone(workplace):
-    """A clone of the project with nothing made, and a git repository as DVC wants one."""
-    for name in ("Snakefile", "dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, workplace)
-    shutil.copytree(ROOT / "workflow", workplace / "workflow", dirs_exist_ok=True)
-    os.symlink("workflow/profiles", workplace / "profiles")
-    shutil.copytree(
-        ROOT / "src", workplace / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-    )
-    shutil.copytree(ROOT / "assets/micro", workplace / "assets/micro")
-    (workplace / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc/config", workplace / ".dvc")
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    return workplace
-
-
-@pytest.fixture
 def finished(clone):
     found = settings.read(Path("params.yaml"))
     for job in jobs.of(found):
@@ -48,14 +33,6 @@ def finished(clone):
             files.write_text(made, "{}" if made.suffix == ".json" else f"step\n{job.name}\n")
         seal.close(job, seal.wanted(job, found))
     return found
-
-
-def run(*command, check=True):
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path("src").resolve())}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0 or not check, done.stdout + done.stderr
-    return done
 
 
 def snakemake_would_run(*options):
@@ -170,3 +147,93 @@ def test_both_engines_make_the_same_bytes(clone, tmp_path_factory):
     run("dvc", "repro", "split")
     assert {p: p.read_bytes() for p in Path("data").rglob("*seal.json")} == seals
     assert len(seals) == 12
+
+
+CORPORA = ("Conceição 2", "x; touch y #", '-n it\'s "$(touch z)" `touch w` {shard} ${model} %s *')
+
+
+def executed():
+    return [name for name in "wxyz" if Path(name).exists()]
+
+
+@pytest.mark.parametrize("engine", [("snakemake", "--cores", "1", "data/manifest/seal.json"),
+                                    ("dvc", "repro", "ingest")])  # fmt: skip
+def test_a_corpus_folder_may_have_any_name_and_no_shell_sees_it(clone, engine):
+    for name in CORPORA:
+        sound = save(Path("data/raw") / name / "wavs/c1.wav", voice(0.6))
+        (sound.parents[1] / "metadata.csv").write_text("c1|Frase número um.\n")
+        write_params(name)
+        run(*engine)
+        assert json.loads(Path("data/manifest/00.jsonl").read_text())["audio"] == sound.as_posix()
+    assert executed() == []
+
+
+def write_params(corpus, model="micro"):
+    values = {"model": model, "shards": 1, "ingest": {"corpus": corpus}}
+    values |= {"fetch": {"offline": True}, "tracking": {"enabled": False}}
+    Path("params.yaml").write_text(json.dumps(values))
+
+
+def test_a_model_whose_name_a_shell_could_run_is_refused(clone):
+    for name in ("m$(touch x)", "m; touch y #", "m'`touch z`'"):
+        shutil.copyfile("workflow/models/micro.yaml", f"workflow/models/{name}.yaml")
+        write_params("demo", name)
+        for engine in (("snakemake", "--cores", "1"), ("dvc", "repro", "fetch")):
+            done = run(*engine, check=False)
+            assert done.returncode != 0
+            told = done.stdout + done.stderr
+            assert f"params.yaml: model is {name!r}, expected a name of letters, digits" in told
+            assert executed() == []
+
+
+@pytest.mark.parametrize("name", ["../models/micro", "-m", "a b", ".", "", "a\nb", "ação"])
+def test_a_model_has_a_plain_name(workplace, name):
+    write_params("demo", name)
+    with pytest.raises(SettingsError, match="expected a name of letters, digits"):
+        settings.read(Path("params.yaml"))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a/b", "..", "", "a\u2028b"])
+def test_a_corpus_that_is_no_name_of_a_folder_is_refused(workplace, name):
+    write_params(name)
+    with pytest.raises(SettingsError, match="expected the name of a folder under data/raw/"):
+        settings.read(Path("params.yaml"))
+
+
+def test_snakemake_heals_damaged_seals_and_times_ahead_of_the_clock(clone):
+    """A real tree, damaged in each of its stages; the second run ends with the same bytes."""
+    for number in range(4):
+        save(Path(f"data/raw/mine/wavs/c{number}.wav"), voice(0.6 + number / 10))
+    Path("data/raw/mine/metadata.csv").write_text("".join(f"c{n}|Frase número {n}.\n" for n in range(4)))
+    Path("params.yaml").write_text(
+        "model: micro\nshards: 2\ningest: {corpus: mine}\ntracking: {enabled: false}\n"
+    )
+    goal = ("snakemake", "--cores", "1", "data/wav/00/seal.json", "data/wav/01/seal.json")
+    run(*goal)
+    whole = {path: path.read_bytes() for path in files.walk(Path("data"))}
+    Path("data/manifest/seal.json").write_bytes(b"")
+    Path("data/wav/00/seal.json").write_text('{"stage": "nor')
+    Path("data/wav/01/seal.json").unlink()
+    Path("data/wav/01/seal.json").mkdir()
+    for path in Path("scratch/seals").glob("data-wav-*"):
+        path.write_text("[]")
+    ahead = time.time() + 1_000_000
+    os.utime("data/manifest/seal.json", (ahead, ahead))
+    os.utime(".stamps/normalize.json", (ahead, ahead))
+    done = run(*goal)
+    assert "clock skew" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in files.walk(Path("data"))} == whole
+    assert "Nothing to be done" in run(*goal).stderr
+
+
+def test_a_comparison_that_makes_what_is_missing_is_no_other_run(finished):
+    """Its Snakemake has another model than the run that it is a job of."""
+    shutil.copyfile("workflow/models/micro.yaml", "workflow/models/twin.yaml")
+    done = run("snakemake", "--cores", "1", "compare", "--config", "model=twin", check=False)
+    told = done.stdout + done.stderr + Path("logs/compare.log").read_text()
+    assert "compare: making what is missing of micro" in told
+    assert "Nothing to be done" in told
+    assert "another run with other parameters" not in told
+    frozen = Path(".stamps").glob("params-*.yaml")
+    assert {json.loads(path.read_text())["model"] for path in frozen} == {"twin", "micro"}

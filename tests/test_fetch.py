@@ -1,4 +1,5 @@
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,96 @@ def test_a_local_folder_becomes_the_base(parts):
     assert (out / "asr/tiny.pt").read_text() == "bytes of asr/tiny.pt"
 
 
+def test_the_base_shares_no_file_with_the_source(parts):
+    """A change in place of the one leaves the other alone."""
+    out = run()
+    with (out / "network/model.safetensors").open("r+b") as stream:
+        stream.write(b"CHANGED")
+    assert Path("parts/network/model.safetensors").read_text() == "bytes of network/model.safetensors"
+    assert (out / "network/model.safetensors").read_bytes().startswith(b"CHANGED")
+
+
+def test_of_the_hubs_cache_the_base_holds_read_only_links(parts, monkeypatch):
+    """The cache as the hub client lays it out: a name that is a link to a blob."""
+    revision = "0" * 40
+    cache = Path("cache/models--some--codec")
+    blobs = {"config.json": "aaa", "pytorch_model.bin": "bbb"}
+    for name, blob in blobs.items():
+        files.write_text(cache / "blobs" / blob, f"bytes of {name}")
+        (cache / "snapshots" / revision).mkdir(parents=True, exist_ok=True)
+        (cache / "snapshots" / revision / name).symlink_to(f"../../blobs/{blob}")
+    rewrite("{folder: parts/codec}", f"{{hub: some/codec, revision: '{revision}'}}")
+    snapshot = str((cache / "snapshots" / revision).absolute())
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: snapshot)
+    out = run()
+    for name, blob in blobs.items():
+        status = (out / "codec" / name).stat()
+        assert status.st_ino == (cache / "blobs" / blob).stat().st_ino
+        assert status.st_mode & 0o777 == 0o444
+    assert (out / "asr/tiny.pt").stat().st_mode & 0o777 == 0o644
+    (cache / "blobs/bbb").chmod(0o644)
+    (cache / "blobs/bbb").write_text("rotten")
+    with pytest.raises(ModelError, match=r"codec is not what it was when .*delete it in the cache"):
+        run()
+
+
+def test_a_source_that_changed_since_the_first_fetch_is_refused(parts):
+    """The way of the damage: source, base and seal would all agree on the damaged bytes."""
+    out = run()
+    whole = Path("parts/asr/tiny.pt").read_bytes()
+    Path("parts/asr/tiny.pt").write_text("rotten")
+    files.remove(out)
+    told = r"asr is not what .* parts/asr/tiny.pt: sha256 was \w+ and is \w+\. .*git checkout -- parts/asr"
+    with pytest.raises(ModelError, match=told):
+        run()
+    assert not out.exists()
+    Path("parts/asr/tiny.pt").write_bytes(whole)
+    assert (run() / "asr/tiny.pt").read_bytes() == whole
+
+
+def test_a_source_that_was_changed_on_purpose_is_taken_when_the_record_is_deleted(parts):
+    run()
+    Path("parts/asr/tiny.pt").write_text("newer")
+    with pytest.raises(ModelError, match=r"changed it on purpose, delete models/mine/base.record.json"):
+        run()
+    Path("models/mine/base.record.json").unlink()
+    assert (run() / "asr/tiny.pt").read_text() == "newer"
+
+
+def test_another_source_in_the_models_file_begins_a_new_record(parts):
+    run()
+    files.write_text(Path("other/tiny.pt"), "other")
+    rewrite("{folder: parts/asr}", "{folder: other}")
+    assert (run() / "asr/tiny.pt").read_text() == "other"
+    assert files.read_record(Path("models/mine/base.record.json"))["asr"]["source"]["folder"] == "other"
+
+
+def test_what_a_newer_commit_brought_is_no_damage(parts):
+    """The shipped models lie in git, and a pull may bring others."""
+
+    def git(*words):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@x")
+        subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+
+    git("init", "--quiet")
+    git("add", "parts")
+    git("commit", "--quiet", "--message", "first")
+    run()
+    Path("parts/asr/tiny.pt").write_text("newer")
+    with pytest.raises(ModelError, match="asr is not what it was"):
+        run()
+    git("commit", "--quiet", "--all", "--message", "second")
+    assert (run() / "asr/tiny.pt").read_text() == "newer"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"asr": 1, "codec": {"source": {}, "files": []}}'])
+def test_a_damaged_record_begins_anew(parts, content):
+    run()
+    Path("models/mine/base.record.json").write_text(content)
+    run()
+    assert set(files.read_record(Path("models/mine/base.record.json"))) == {"network", "codec", "asr"}
+
+
 def test_a_pinned_checksum_is_checked(parts):
     good = files.sha256(Path("parts/asr/tiny.pt"))
     rewrite("{folder: parts/asr}", f"{{folder: parts/asr, sha256: {{tiny.pt: {good}}}}}")
@@ -93,7 +184,7 @@ def test_each_family_needs_its_own_files(parts):
 
 
 def test_one_folder_may_be_network_and_codec(parts):
-    """Each part takes of it what `files` names; the base holds links, not copies."""
+    """Each part takes of it what `files` names; the two share one copy of a file that both take."""
     rewrite("backend: orpheus", "backend: csm")
     both = "{folder: parts/network, files: [config.json, '*.safetensors', %s]}"
     rewrite("network: {folder: parts/network}", f"network: {both % 'tokenizer.json'}")
@@ -101,7 +192,8 @@ def test_one_folder_may_be_network_and_codec(parts):
     out = run()
     assert [p.name for p in files.walk(out / "codec")] == ["config.json", "model.safetensors"]
     network, codec = (out / part / "model.safetensors" for part in ("network", "codec"))
-    assert network.stat().st_ino == codec.stat().st_ino
+    source = Path("parts/network/model.safetensors")
+    assert network.stat().st_ino == codec.stat().st_ino != source.stat().st_ino
 
 
 def test_a_package_that_is_not_installed_comes_with_the_command(monkeypatch, tmp_path):

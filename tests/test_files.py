@@ -104,11 +104,38 @@ def test_walk_lists_files_only_sorted_by_their_path(tmp_path):
     ]
 
 
-def test_a_link_has_the_same_bytes_and_survives_its_source(tmp_path):
-    (tmp_path / "a").write_text("x")
-    files.link_or_copy(tmp_path / "a", tmp_path / "deep/b")
-    (tmp_path / "a").unlink()
-    assert (tmp_path / "deep/b").read_text() == "x"
+def test_a_copy_has_the_same_bytes_and_is_a_file_of_its_own(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(content)
+    files.copy(tmp_path / "a", tmp_path / "deep/b")
+    with (tmp_path / "deep/b").open("r+b") as stream:
+        stream.write(b"changed in place")
+    assert (tmp_path / "a").read_bytes() == content
+    assert (tmp_path / "deep/b").read_bytes() == b"changed in place" + content[16:]
+
+
+def test_a_read_only_link_is_the_file_itself(tmp_path):
+    """As in the hub client's cache, where the name is a link to the file that holds the bytes."""
+    (tmp_path / "blob").write_text("x")
+    (tmp_path / "name").symlink_to("blob")
+    files.link_read_only(tmp_path / "name", tmp_path / "deep/b")
+    linked = tmp_path / "deep/b"
+    assert not linked.is_symlink()
+    assert linked.stat().st_ino == (tmp_path / "blob").stat().st_ino
+    assert stat.S_IMODE(linked.stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "\ud800"])
+def test_a_damaged_record_is_an_empty_one(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert files.read_record(tmp_path / "a.json") == {}
+
+
+def test_a_record_takes_the_place_of_a_folder(tmp_path):
+    (tmp_path / "a.json/deep").mkdir(parents=True)
+    assert files.read_record(tmp_path / "a.json") == {}
+    files.write_record(tmp_path / "a.json", {"x": 1})
+    assert files.read_record(tmp_path / "a.json") == {"x": 1}
 
 
 def test_a_reader_of_the_old_file_keeps_the_old_bytes(tmp_path):

@@ -1,5 +1,6 @@
 """The Snakefile, dvc.yaml and the table in stages/ must describe the same jobs."""
 
+import dataclasses
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ from snakemake.settings.types import DAGSettings, OutputSettings, Quietness, Res
 from conftest import ROOT
 from imports import closure
 from sotaque import jobs as jobs_module
-from sotaque import settings, stages, yaml_file
+from sotaque import manifest, runs, settings, stages, yaml_file
 
 # What shapes no byte of a result: values reach the seals as parameters.
 HOUSE = {
@@ -22,6 +23,7 @@ HOUSE = {
         "errors.py",
         "files.py",
         "progress.py",
+        "checksums.py",
         "seal.py",
         "settings",
         "stages",
@@ -65,12 +67,24 @@ def snakemake_jobs(jobs):
 
 
 def snakemake_command(job):
-    return tuple(shlex.split(job.shellcmd.split("2>&1 | tee")[0]))
+    """The command, with params.yaml for the file that the run froze."""
+    words = shlex.split(job.shellcmd.split("2>&1 | tee")[0])
+    frozen = words[words.index("--params") + 1]
+    assert runs.is_frozen(Path(frozen))
+    return tuple("params.yaml" if word == frozen else word for word in words)
+
+
+def dvc_command(job):
+    """Without paths: no name that stands in params.yaml comes into a shell."""
+    flags = [word for key, value in job.fan.items() for word in (f"--{key}", value)]
+    return ("sotaque", job.stage.word, "--params", "params.yaml", *flags)
 
 
 @pytest.fixture(scope="module")
 def dvc_stages(jobs):
-    return {tuple(shlex.split(stage.cmd)): stage for stage in Repo(".").index.stages}
+    found = {tuple(shlex.split(stage.cmd)): stage for stage in Repo(".").index.stages}
+    assert_equal(found, {dvc_command(job) for job in jobs.values()}, "dvc.yaml")
+    return {words: found[dvc_command(job)] for words, job in jobs.items()}
 
 
 def assert_equal(found, expected, where):
@@ -166,6 +180,33 @@ def test_the_code_of_a_stage_holds_all_that_it_imports(word):
     name = "/".join(stage.module.split(".")[1:]) + ".py"
     missing = {path for path in closure(name) if not within(path, {*HOUSE, *stage.code})}
     assert not missing, f"{word} imports {sorted(missing)}, which its code in stages/ does not name; {REMEDY}"
+
+
+def test_the_table_grows_no_faster_than_the_number_of_its_edges():
+    """The product of a sharded stage with itself would be a million at 1,000 shards."""
+    formatted = Counter()
+
+    class Counted(str):
+        def format(self, **values):
+            formatted["paths"] += 1
+            return super().format(**values)
+
+    before = {}
+    for shards in (100, 1000):
+        formatted.clear()
+        patched = {
+            word: dataclasses.replace(stage, out=Counted(stage.out)) for word, stage in stages.STAGES.items()
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs_module, "STAGES", patched)
+            made = jobs_module.of(settings.Settings(shards=shards))
+        before[shards] = formatted["paths"]
+        table = {job.name: job for job in made}
+        assert len(table["train"].seals) == shards + 2
+        shard = manifest.shard_name(7, shards)
+        expected = (f"data/wav/{shard}/seal.json", "models/micro/base/seal.json")
+        assert tuple(map(str, table[f"tokenize-{shard}"].seals)) == expected
+    assert before[1000] < 11 * before[100]
 
 
 def test_the_shards_of_dvc_are_those_of_the_parameters():

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import seals
 import tiny
 from sotaque import files, jobs, manifest, seal
 from sotaque.training import checkpoint, lora
@@ -109,9 +110,7 @@ def prepare(folder, epochs=2, train=12, settings=None):
     tiny.world(train)
     settings = settings or tiny.settings(epochs)
     files.write_json(Path("params.yaml"), dataclasses.asdict(settings))
-    job = next(job for job in jobs.of(settings) if job.stage.word == "train")
-    for path in job.seals:
-        files.write_json(path, {"made": "by hand"})
+    seals.write(settings, next(job for job in jobs.of(settings) if job.stage.word == "train").seals)
     os.chdir(before)
 
 

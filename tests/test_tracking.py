@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+import seals
 from sotaque import files, jobs, seal, settings
 from sotaque.errors import SettingsError
 from sotaque.training import mlflow_runs, tracking
@@ -15,9 +16,7 @@ METRICS = {"systems": {"reference": {"wer": 0.01, "rtf": None}, "tuned": {"wer":
 
 def make(job, found, metrics):
     """Run a stage as the command line does, with outputs written by hand."""
-    for path in job.seals:
-        if not path.exists():
-            files.write_json(path, {"files": {}})
+    seals.write(found, [path for path in job.seals if not path.exists()])
     with tracking.stage(job, found) as told:
         told |= metrics
         for out in job.outs:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import seals
 import spoken
 import tiny
-from sotaque import files, jobs, manifest, seal
+from sotaque import jobs, manifest, seal
 from sotaque.errors import ModelError, SettingsError
 from sotaque.settings import Gate, Lora
 from sotaque.training import lora
@@ -77,6 +78,5 @@ def test_a_gate_behind_the_end_is_refused(settings):
 
 def test_the_gate_is_no_part_of_what_is_sealed(settings):
     train = next(job for job in jobs.of(settings) if job.stage.word == "train")
-    for path in train.seals:
-        files.write_json(path, {})
+    seals.write(settings, train.seals)
     assert seal.wanted(train, gated(settings, step=3)) == seal.wanted(train, settings)

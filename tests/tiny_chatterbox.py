@@ -71,9 +71,9 @@ def _smaller(kind, sizes):
 
 
 def base(folder: Path, seed: int = 0) -> Path:
-    """A base folder with network/ and codec/, random weights drawn from `seed`; made once, then linked."""
+    """A base folder with network/ and codec/, random weights drawn from `seed`; made once, then copied."""
     for path in files.walk(_made(seed)):
-        files.link_or_copy(path, folder / path.relative_to(_made(seed)))
+        files.copy(path, folder / path.relative_to(_made(seed)))
     return folder
 
 

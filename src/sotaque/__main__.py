@@ -8,14 +8,15 @@ import errno
 import fcntl
 import importlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sotaque import files, jobs, seal, stages, times
+from sotaque import files, input_check, jobs, runs, seal, stages, times
 from sotaque import settings as settings_module
-from sotaque.errors import SettingsError, SotaqueError
+from sotaque.errors import IntegrityError, SettingsError, SotaqueError, listed
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.stages import Stage
@@ -31,9 +32,12 @@ STORAGE = {
     errno.EMFILE: "permit more open files (ulimit -n)",
     errno.EIO: "see whether the disk is failing",
     errno.EROFS: "mount the disk so that it may be written",
+    errno.ENOLCK: "mount the disk with file locks, or work in another folder",
+    errno.EOPNOTSUPP: "mount the disk with file locks, or work in another folder",
     errno.EACCES: "give yourself the right to it",
     errno.EPERM: "give yourself the right to it",
 }
+PARAMS = Path("params.yaml")
 PATIENT = ("train",)  # asked to stop, they stop where the same command goes on
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
@@ -51,6 +55,12 @@ FLAGS = {
             "help": "first make what is missing, by Snakemake on so many cores",
         },
     },
+    "summary": {
+        "model": {
+            "metavar": "MODEL",
+            "help": "whose results to print; that of params.yaml unless named",
+        },
+    },
     "export": {
         "to": {"choices": FORMATS, "required": True},
         "out": {"type": Path, "help": "data/export/FORMAT unless named"},
@@ -64,13 +74,19 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parser().parse_args(arguments)
     try:
-        settings = settings_module.read(options.params)
+        settings = read_parameters(options.params)
         if options.word in TOOLS:
             flags = {name: getattr(options, name) for name in FLAGS.get(options.word, {})}
             return importlib.import_module(TOOLS[options.word][0]).run(settings, **flags)
-        job = find_job(stages.STAGES[options.word], settings, options)
+        table = {job.seal: job for job in jobs.of(settings)}
+        job = find_job(stages.STAGES[options.word], settings, options, table)
         with torchrun.led() as leads:
-            run(job, settings) if leads else torchrun.follow(job, settings)
+            if leads:
+                with runs.part_of(options.params, settings, job.out):
+                    run(job, settings, table, options.params)
+                check_unchanged(job, settings, options.params)
+            else:
+                torchrun.follow(job, settings)
     except SotaqueError as error:
         print(f"sotaque {options.word}: {error}", file=sys.stderr)
         return error.exit_status
@@ -94,26 +110,30 @@ def _parser() -> argparse.ArgumentParser:
         for key in stage.fan:
             word.add_argument(f"--{key}", required=True)
         for flag in (*stage.reads, "out"):
-            word.add_argument(f"--{flag}", type=Path, required=True)
+            word.add_argument(f"--{flag}", type=Path, help="what params.yaml leads to unless named")
     for name, (_, summary) in TOOLS.items():
         word = words.add_parser(name, help=summary, description=summary)
         for flag, meaning in FLAGS.get(name, {}).items():
             word.add_argument(f"--{flag}", **meaning)
     for word in words.choices.values():
-        word.add_argument("--params", type=Path, default=Path("params.yaml"))
+        word.add_argument("--params", type=Path, default=PARAMS)
     return parser
 
 
-def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> Job:
+def read_parameters(path: Path) -> Settings:
+    return runs.read_frozen(path) if runs.is_frozen(path) else settings_module.read(path)
+
+
+def find_job(stage: Stage, settings: Settings, options: argparse.Namespace, table: input_check.Table) -> Job:
     """The job of the table that the flags describe.
 
     Raises SettingsError when a path on the command line is not the one that params.yaml leads to.
     """
     given = {key: getattr(options, key) for key in stage.fan}
-    for job in jobs.of(settings):
+    for job in table.values():
         if job.stage is stage and job.fan == given:
             for flag, path in {**job.reads, "out": job.out}.items():
-                if getattr(options, flag) != path:
+                if getattr(options, flag) not in (None, path):
                     raise SettingsError(
                         f"--{flag} is {getattr(options, flag)}, but with {options.params} "
                         f"{job.name} uses {path}"
@@ -124,6 +144,22 @@ def find_job(stage: Stage, settings: Settings, options: argparse.Namespace) -> J
         f"{stage.word} has no {given}; with {options.params} allowed: {allowed} "
         "(shard_names in dvc.yaml must agree with shards)"
     )
+
+
+def check_unchanged(job: Job, settings: Settings, params: Path) -> None:
+    """DVC notes the parameters of a stage when the stage has ended, so they must still be those it ran with.
+
+    Raises IntegrityError naming those that are not.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
+    before, after = seal.parameters(job, settings), seal.parameters(job, read_parameters(params))
+    lines = runs.differences(before["params"], after["params"], words="was {!r} and is {!r}")
+    if lines:
+        raise IntegrityError(
+            f"{params} was edited while {job.name} ran: {listed(lines)}. {job.out} is that of the "
+            "earlier values; run dvc repro again"
+        )
 
 
 @contextlib.contextmanager
@@ -140,19 +176,26 @@ def locked(job: Job) -> Iterator[None]:
         yield
 
 
-def run(job: Job, settings: Settings) -> None:
-    """Make one output unless its seal says that it is already there, then seal it."""
+def run(job: Job, settings: Settings, table: input_check.Table | None = None, params: Path = PARAMS) -> None:
+    """Make one output unless its seal says that it is already there, then seal it.
+
+    table: that of all jobs; params: the file that `settings` was read from.
+    """
+    table = table or {other.seal: other for other in jobs.of(settings)}
     with locked(job):
+        runs.check_current(params, settings, job.out)
         want = seal.wanted(job, settings)
         if seal.reopen(job, want):
             log.info("%s: up to date", job.name)
             return
-        job.seal.unlink(missing_ok=True)
+        input_check.check(job, settings, table)
+        files.remove(job.seal)
         for out in job.outs:
             files.remove(out)
         with _heeding(job.stage), times.kept(job, want), tracking.stage(job, settings) as metrics:
             stage = importlib.import_module(job.stage.module)
             metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
+            input_check.check_again(job, settings, table, want)
             seal.close(job, want)
             if hasattr(stage, "sealed"):  # what a stage keeps for the case that it is killed may go now
                 stage.sealed(settings, **job.reads, **job.fan, out=job.out)

@@ -2,56 +2,87 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sotaque import files, model_spec, settings, stamps, yaml_file
+from sotaque import model_spec, runs, settings, stamps, yaml_file
 from sotaque.errors import SotaqueError
 from sotaque.settings import Settings
 
-EFFECTIVE = Path(".stamps/params.yaml")
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow
+
+FROZEN = "frozen_params"  # the key of --config that hands the frozen file to child processes
 
 
-def start(path: Path, given: dict[str, Any], is_main: bool) -> tuple[Settings, Path]:
+def start(path: Path, workflow: Workflow) -> tuple[Settings, Path]:
     """The settings of this run and the file that every command of it reads.
 
-    given: the values of `snakemake --config`. is_main: false in the processes that run single jobs,
-    which must not touch the stamps. A fault in params.yaml ends the process with its exit status,
-    since Snakemake would bury the message under a traceback.
+    The main process freezes the parameters, those of `path` with `--config` laid over, and puts the name of
+    the frozen file into the command line of the processes that it starts; they read nothing else. A dry run
+    writes no parameters. A fault in params.yaml ends the process with its exit status, since Snakemake
+    would bury the message under a traceback.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     os.environ["SOTAQUE_ENGINE"] = "snakemake"
+    config = workflow.config_settings
     try:
-        params = effective(path, given) if is_main else EFFECTIVE if given else path
-        found = settings.read(params, f"{path}{' with --config' if given else ''}")
+        if not workflow.is_main_process:
+            frozen = Path(config.overwrite_config[FROZEN])
+            return runs.read_frozen(frozen), frozen
+        found = effective(path, config.overwrite_config)
         model_spec.of(found)
-        if is_main:
-            stamps.freshen(found)
-        return found, params
+        if workflow.output_settings.dryrun:
+            _look(found)
+            return found, runs.frozen_path(found)
+        frozen = runs.start(found)
+        config.config_args, config.configfiles = [f"{FROZEN}={frozen}"], []
+        stamps.freshen(found)
+        return found, frozen
     except SotaqueError as error:
         print(f"snakemake: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_status)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"snakemake: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
-def effective(path: Path, given: dict[str, Any]) -> Path:
-    """The file with the parameters of this run: `path` itself, or a copy of it with `given` laid over.
+def _look(found: Settings) -> None:
+    """Refresh the stamps for a dry run, unless they are those of another run that is alive."""
+    obstacle = runs.conflict(found)
+    if not obstacle:
+        stamps.freshen(found)
+        return
+    stale = stamps.stale(found)
+    print(
+        f"snakemake: {obstacle}. Shown is what that run has still to do; with the parameters given here "
+        f"these would be made again, with what follows from them: {', '.join(stale) or 'nothing'}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def effective(path: Path, given: dict[str, Any]) -> Settings:
+    """The parameters of `path`, with `given` laid over them.
 
     given: words, numbers, or nested mappings whose leaves are words, as Snakemake hands them over.
     """
     if not given:
-        return path
-    values = yaml_file.read(path) or {}
-    _lay_over(values, given)
-    files.write_text(EFFECTIVE, json.dumps(values, indent=2) + "\n")
-    return EFFECTIVE
+        return settings.read(path)
+    values = yaml_file.read(path)
+    name = f"{path} with --config"
+    if isinstance(values, dict | None):
+        values = values or {}
+        _lay_over(values, given)
+    return settings.of(values, name)
 
 
 def _lay_over(values: dict[str, Any], given: dict[str, Any]) -> None:
     for key, value in given.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
+        if isinstance(value, dict):
+            values[key] = dict(values[key]) if isinstance(values.get(key), dict) else {}
             _lay_over(values[key], value)
         else:
             values[key] = yaml_file.parse(value, f"--config {key}") if isinstance(value, str) else value

@@ -11,6 +11,8 @@ SotaqueError                 what `sotaque WORD` prints as one message, without 
 A message names the file, the line or id, what was found, what was expected and the way out.
 """
 
+from collections.abc import Sequence
+
 # Every code of a rejected clip or of a warning, and the way out; docs/rejects.md says what each means.
 REMEDIES = {
     "anti-phase": "keep one of its channels: ffmpeg -i OLD -af 'pan=mono|c0=c0' NEW.wav",
@@ -107,3 +109,9 @@ class IntegrityError(SotaqueError):
 
 class StoppedError(SotaqueError):
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
+def listed(lines: Sequence[str], most: int = 5) -> str:
+    """The first few of many lines, and how many more there are."""
+    more = f" and {len(lines) - most} more" if len(lines) > most else ""
+    return "; ".join(lines[:most]) + more

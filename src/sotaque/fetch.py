@@ -2,15 +2,24 @@
 
 A part comes from a local folder, from a hub repository at a pinned revision, or it is a checkpoint
 that openai-whisper knows by name. Nothing is loaded here, only names and bytes are looked at.
+
+A base never shares a file with a folder of a person's, so that a change of one leaves the other alone; of
+the hub client's cache it holds read-only links. `models/<model>/base.record.json` keeps the checksums of
+the first fetch. While the model's file names the same source, another content is refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 from sotaque import files, model_spec
 from sotaque.backends.families import FAMILIES, Files
-from sotaque.errors import ModelError
+from sotaque.errors import ModelError, listed
 from sotaque.model_spec import Source
 from sotaque.settings import Settings
 
@@ -24,15 +33,84 @@ def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
     """
     spec = model_spec.read(settings.model)
     family = FAMILIES[spec.backend]
+    record = out.with_name(f"{out.name}.record.json")
+    recorded, parts = files.read_record(record), {}
+    copies: dict[Path, Path] = {}
     with files.atomic_folder(out) as folder:
         for part, needed in {"network": family.network, "codec": family.codec, "asr": ASR}.items():
             source = getattr(spec, part)
             root = locate(source, part, needed, model, offline=settings.fetch.offline)
             for path in wanted_files(root, source):
-                files.link_or_copy(path, folder / part / path.relative_to(root))
+                bring(path, folder / part / path.relative_to(root), source, copies)
             check(folder / part, part, needed, source, model)
+            parts[part] = {"source": _plain(source), "files": _checksums(folder / part)}
+            check_record(parts[part], recorded.get(part), part, root, record)
         size = sum(p.stat().st_size for p in files.walk(folder))
+    files.write_record(record, parts)
     return {"base_megabytes": size / 1e6}
+
+
+def bring(path: Path, target: Path, source: Source, copies: dict[Path, Path]) -> None:
+    """Put one file of a source into the base.
+
+    copies: source file -> copy, so that two parts of one folder share one copy.
+    """
+    if source.hub is not None:
+        files.link_read_only(path, target)
+    elif path in copies:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(copies[path], target)
+    else:
+        files.copy(path, target)
+        copies[path] = target
+
+
+def _plain(source: Source) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(source)))
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
+
+
+def check_record(found: dict[str, Any], recorded: Any, part: str, root: Path, record: Path) -> None:
+    """Raises ModelError when a part of the same source is not what it was when it was first fetched.
+
+    A folder that is just as git has it is not damaged: a newer commit brought newer files.
+    """
+    if not isinstance(recorded, dict) or recorded.get("source") != found["source"]:
+        return
+    before, now = recorded.get("files"), found["files"]
+    if not isinstance(before, dict) or before == now or _is_committed(root):
+        return
+    names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    lines = [
+        f"{root / name}: sha256 was {str(before.get(name, 'none'))[:12]} and is {now.get(name, 'none')[:12]}"
+        for name in names
+    ]
+    raise ModelError(
+        f"{part} is not what it was when it was first fetched: {listed(lines)}. If the file is damaged, "
+        f"{_way_back(found['source'], root)}. If you changed it on purpose, delete {record} and fetch again"
+    )
+
+
+def _is_committed(folder: Path) -> bool:
+    """Whether git tracks all files of a folder and finds none changed."""
+    words = [["ls-files"], ["status", "--porcelain", "--ignored", "--untracked-files=all"]]
+    try:
+        tracked, changed = (
+            subprocess.run(["git", *w, "--", "."], cwd=folder, capture_output=True, check=True).stdout
+            for w in words
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return bool(tracked) and not changed
+
+
+def _way_back(source: dict[str, Any], root: Path) -> str:
+    if source["folder"] is not None:
+        return f"copy it again from where it came from, or `git checkout -- {root}` if git has it"
+    return f"delete it in the cache ({root}), and it is downloaded again"
 
 
 def locate(source: Source, part: str, needed: Files, model: Path, offline: bool) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import ctypes
+import fcntl
 import glob
 import hashlib
 import io
@@ -32,6 +33,8 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+FICLONE = 0x40049409  # linux/fs.h
+COPY_BYTES = 16 * 2**20
 
 
 @contextlib.contextmanager
@@ -230,13 +233,46 @@ def _printable(path: Path) -> str:
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """The same bytes under another name, without a second copy where the file system permits."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that only spares work; empty when it is missing, damaged or unreadable."""
     try:
-        os.link(source.resolve(), target)
+        value = read_json(path)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_record(path: Path, value: dict[str, Any]) -> None:
+    """Write what `read_record` reads, also in place of a folder. A full disk is no reason to stop."""
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            remove(path)
+        write_json(path, value)
+
+
+def copy(source: Path, target: Path) -> None:
+    """The same bytes in a file of its own; they share the disk's blocks where the file system can (FICLONE).
+
+    Writing into one of the two never changes the other.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
+        except OSError:
+            shutil.copyfileobj(reader, writer, COPY_BYTES)
+
+
+def link_read_only(source: Path, target: Path) -> None:
+    """The same file under another name, which nobody may write to; a copy on another file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    original = source.resolve()
+    try:
+        os.link(original, target)
+        target.chmod(0o444)
     except OSError:
-        shutil.copyfile(source, target)
+        target.unlink(missing_ok=True)
+        copy(original, target)
 
 
 def sha256(path: Path) -> str:

@@ -19,7 +19,8 @@ class Job:
     """One run of one stage: concrete paths for one combination of its fan.
 
     seals: the seals of other stages that are its inputs. takes: of such a seal, the one file that matters.
-    outs: the folder or files that it writes.
+    outs: the folder or files that it writes. inputs: seal -> patterns over the names in it, the files that
+    are checked before the job runs. clips: manifests whose audio files are checked too.
     """
 
     stage: Stage
@@ -29,6 +30,8 @@ class Job:
     out: Path
     outs: tuple[Path, ...] = field(default=())
     takes: dict[Path, Path] = field(default_factory=dict)
+    inputs: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+    clips: tuple[Path, ...] = ()
 
     @property
     def seal(self) -> Path:
@@ -52,60 +55,88 @@ def network_of(system: str) -> str:
     return "merged" if system == "tuned" else "base"
 
 
-def _fans(stage: Stage, settings: Settings) -> list[dict[str, str]]:
-    values = fan_values(settings)
-    return [
-        dict(zip(stage.fan, combination, strict=True))
-        for combination in itertools.product(*(values[key] for key in stage.fan))
-    ]
-
-
-def _variables(settings: Settings, fan: dict[str, str]) -> dict[str, str]:
-    return {
-        "model": settings.model,
-        "corpus": settings.ingest.corpus,
-        "network": network_of(fan.get("system", "")),
-        **fan,
-    }
-
-
-def _upstream(stage: Stage, settings: Settings, fan: dict[str, str]) -> tuple[Path, ...]:
-    seals = []
-    for word in stage.after:
-        if word == "corpus" and settings.ingest.corpus != DEMO:
-            continue
-        if word == "network":
-            word = "merge" if network_of(fan["system"]) == "merged" else "fetch"
-        upstream = STAGES[word]
-        for other in _fans(upstream, settings):
-            if all(fan.get(key, value) == value for key, value in other.items()):
-                seals.append(upstream.seal_of(upstream.out.format(**_variables(settings, other))))
-    return tuple(dict.fromkeys(seals))
-
-
-def _taken(stage: Stage, variables: dict[str, str]) -> dict[Path, Path]:
-    return {
-        STAGES[word].seal_of(STAGES[word].out.format(**variables)): Path(path.format(**variables))
-        for word, path in stage.takes.items()
-    }
-
-
 def of(settings: Settings) -> list[Job]:
     """Every job of the pipeline, upstream first."""
-    made = []
-    for stage in STAGES.values():
-        for fan in _fans(stage, settings):
-            variables = _variables(settings, fan)
-            out = Path(stage.out.format(**variables))
-            made.append(
-                Job(
-                    stage,
-                    fan,
-                    reads={flag: Path(path.format(**variables)) for flag, path in stage.reads.items()},
-                    seals=_upstream(stage, settings, fan),
-                    out=out,
-                    outs=tuple(Path(f"{out}{part}") for part in stage.parts) or (out,),
-                    takes=_taken(stage, variables),
-                )
-            )
-    return made
+    table = _Table(settings)
+    return [table.job(stage, fan) for stage in STAGES.values() for fan in table.fans(stage)]
+
+
+def upstream(job: Job, table: dict[Path, Job]) -> list[Job]:
+    """Every job that the output of `job` is made from, directly or not; table: seal -> job."""
+    found: dict[Path, Job] = {}
+    open_seals = [*job.seals]
+    while open_seals:
+        seal = open_seals.pop()
+        if seal in table and seal not in found:
+            found[seal] = table[seal]
+            open_seals += table[seal].seals
+    return [made for made in table.values() if made.seal in found]
+
+
+class _Table:
+    """Expands stages into jobs; all the work for one job is linear in its number of inputs."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._values = fan_values(settings)
+        self._seals: dict[tuple, tuple[Path, ...]] = {}
+
+    def fans(self, stage: Stage, fixed: dict[str, str] | None = None) -> list[dict[str, str]]:
+        """The combinations of the stage's wildcards; those in `fixed` have that one value."""
+        values = [(fixed[key],) if fixed and key in fixed else self._values[key] for key in stage.fan]
+        return [dict(zip(stage.fan, combination, strict=True)) for combination in itertools.product(*values)]
+
+    def job(self, stage: Stage, fan: dict[str, str]) -> Job:
+        variables = self._variables(fan)
+        out = Path(stage.out.format(**variables))
+        seals = {word: self._seals_of(word, fan) for word in (*stage.after, *stage.inputs)}
+        return Job(
+            stage,
+            fan,
+            reads={flag: Path(path.format(**variables)) for flag, path in stage.reads.items()},
+            seals=tuple(dict.fromkeys(seal for word in stage.after for seal in seals[word])),
+            out=out,
+            outs=tuple(Path(f"{out}{part}") for part in stage.parts) or (out,),
+            takes={
+                seal: Path(path.format(**variables))
+                for word, path in stage.takes.items()
+                for seal in self._seals_of(word, fan)
+            },
+            inputs={
+                seal: tuple(pattern.format(**variables) for pattern in _patterns(stage, word, variables))
+                for word, found in seals.items()
+                for seal in found
+            },
+            clips=tuple(Path(path.format(**variables)) for path in stage.clips),
+        )
+
+    def _variables(self, fan: dict[str, str]) -> dict[str, str]:
+        return {
+            "model": self._settings.model,
+            "corpus": self._settings.ingest.corpus,
+            "network": network_of(fan.get("system", "")),
+            **fan,
+        }
+
+    def _seals_of(self, word: str, fan: dict[str, str]) -> tuple[Path, ...]:
+        """The seals of a stage before a job of this fan."""
+        if word == "corpus" and self._settings.ingest.corpus != DEMO:
+            return ()
+        if word == "network":
+            word = "merge" if network_of(fan["system"]) == "merged" else "fetch"
+        stage = STAGES[word]
+        key = (word, *(fan.get(name) for name in stage.fan))
+        if key not in self._seals:
+            outs = (stage.out.format(**self._variables(other)) for other in self.fans(stage, fan))
+            self._seals[key] = tuple(stage.seal_of(out) for out in outs)
+        return self._seals[key]
+
+
+def _patterns(stage: Stage, word: str, variables: dict[str, str]) -> tuple[str, ...]:
+    if word in stage.inputs:
+        return stage.inputs[word]
+    if word in stage.takes:
+        taken = STAGES[word]
+        root = Path(taken.out.format(**variables)).parent
+        return (Path(stage.takes[word].format(**variables)).relative_to(root).as_posix(),)
+    return ("*",)

@@ -7,18 +7,87 @@ wherever it was done, and either engine can tell from it what is up to date.
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 from sotaque import files, model_spec
 from sotaque import settings as settings_module
+from sotaque.checksums import Memory
 from sotaque.errors import IntegrityError
 from sotaque.jobs import Job
+from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
 from sotaque.stages import DEMO
 
 PACKAGE = Path(__file__).parent
 KEPT = Path("scratch/seals")
+KEYS = {"stage": str, "fan": dict, "params": dict, "spec": dict, "code": str, "upstream": dict, "files": dict}
+AGAIN = "run snakemake --cores all or dvc repro"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a seal; do not change it, for it is remembered.
+
+    Raises IntegrityError, naming the file, what was found and the fix, when it is missing or damaged.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """The content of a seal and the checksum of its bytes."""
+    try:
+        status = path.stat()
+        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return _parse(path, mark)
+    except FileNotFoundError:
+        raise IntegrityError(
+            f"{path}: there is no such seal; {AGAIN}, which runs the stage that writes it"
+        ) from None
+    except OSError as error:
+        raise IntegrityError(_damaged(path, f"it cannot be read: {error.strerror}")) from None
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(_damaged(path, str(error))) from None
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(path: Path, mark: tuple[int, ...]) -> tuple[dict[str, Any], str]:
+    content = path.read_bytes()
+    if not content:
+        raise ValueError("it is empty")
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    fault = _fault(value)
+    if fault:
+        raise ValueError(fault)
+    return value, hashlib.sha256(content).hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return (
+        f"{path}: this seal is damaged: {reason}; {AGAIN}, whose stage writes it again, or delete it and run "
+        "its stage"
+    )
+
+
+def _fault(value: Any) -> str:
+    """What keeps a value from being a seal; empty for a good one."""
+    if not isinstance(value, dict):
+        return f"expected a JSON object, found {type(value).__name__}"
+    for key, kind in KEYS.items():
+        if key not in value:
+            return f"the key {key!r} is missing"
+        if not isinstance(value[key], kind):
+            expected = "an object" if kind is dict else "a string"
+            return f"{key!r} is {type(value[key]).__name__}, expected {expected}"
+    for key in ("upstream", "files"):
+        if not all(isinstance(checksum, str) for checksum in value[key].values()):
+            return f"{key!r} holds a value that is no checksum"
+    return ""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -36,59 +105,77 @@ def code_of(code: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
     """A stage's code for the model of `settings`: of the rooms in backends/, its own family's alone."""
     if "backends" not in code:
         return code
-    family = model_spec.read(settings.model).backend
+    family = _model(settings).backend
     rooms = sorted((PACKAGE / "backends").iterdir())
     mine = [f"backends/{p.name}" for p in rooms if p.suffix == ".py" or p.name == family]
     return tuple(name for part in code for name in (mine if part == "backends" else [part]))
 
 
+def _model(settings: Settings) -> ModelSpec:
+    """The file of the model; it is parsed again only when it has changed."""
+    path = model_spec.path_of(settings.model)
+    status = os.stat(path) if path.exists() else None
+    return _model_at(settings.model, status and (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=8)
+def _model_at(model: str, mark: tuple[int, ...] | None) -> ModelSpec:
+    return model_spec.read(model)
+
+
+def tree_memory(folder: Path) -> Memory:
+    """What is remembered of the checksums of a folder that no stage makes."""
+    return Memory(KEPT / f"tree-{slug(folder)}.json")
+
+
 def tree_sha256(folder: Path) -> str:
     """The checksum of all names and bytes under a folder; the stat of each file spares a second reading."""
-    memory = KEPT / f"tree-{folder.as_posix().strip('/').replace('/', '-')}.json"
-    known = files.read_json(memory) if memory.exists() else {}
-    sums, start = {}, len(folder.as_posix()) + 1
+    memory, sums = tree_memory(folder), {}
     for path in files.walk(folder):
-        stat = path.stat()
-        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        name = path.as_posix()[start:]
-        before = known.get(name)
-        sums[name] = before if before and before[:3] == mark else [*mark, files.sha256(path)]
-    if sums != known:
-        files.write_json(memory, sums)
-    return files.sha256_of({name: entry[3] for name, entry in sums.items()})
+        name = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
+        sums[name] = memory.sha256(name, path)
+    memory.forget_others(sums)
+    memory.save()
+    return files.sha256_of(sums)
+
+
+def slug(path: Path) -> str:
+    """A short file name for a path, whatever is in it."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._") else "-" for c in path.as_posix())
+    return f"{safe[-60:]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
 
 
 def wanted(job: Job, settings: Settings) -> dict[str, Any]:
     """The part of the seal that is known before the job runs.
 
-    Raises IntegrityError when an upstream seal is missing.
+    Raises IntegrityError when an upstream seal is missing or damaged.
     """
     upstream = {}
     for path in job.seals:
-        if not path.exists():
-            raise IntegrityError(
-                f"{path}: {job.name} needs this seal, and it is not there; "
-                f"run the stage that writes it (snakemake --cores all)"
-            )
+        try:
+            value, checksum = _read(path)
+        except IntegrityError as error:
+            raise IntegrityError(f"{error} ({job.name} needs it)") from None
         if path in job.takes:
-            upstream[job.takes[path].as_posix()] = _sealed(path, job.takes[path])
+            name = job.takes[path].relative_to(path.parent.parent).as_posix()
+            upstream[job.takes[path].as_posix()] = value["files"].get(name, "")
         else:
-            upstream[path.as_posix()] = files.sha256(path)
+            upstream[path.as_posix()] = checksum
     for folder in sources(job, settings):
         upstream[folder.as_posix()] = tree_sha256(folder)
     return {
         "stage": job.stage.word,
         "fan": job.fan,
-        "params": {key: settings_module.lookup(settings, key) for key in job.stage.params},
-        "spec": _spec(job, settings),
+        **parameters(job, settings),
         "code": code_sha256(code_of(job.stage.code, settings)),
         "upstream": upstream,
     }
 
 
-def _sealed(seal: Path, path: Path) -> str:
-    """The checksum of one file by the seal of its folder, "" for a file that is not in it."""
-    return files.read_json(seal)["files"].get(path.relative_to(seal.parent.parent).as_posix(), "")
+def parameters(job: Job, settings: Settings) -> dict[str, Any]:
+    """What of params.yaml and of the model's file the job depends on, as its seal names it."""
+    spec = {key: settings_module.lookup(_model(settings), key) for key in job.stage.spec}
+    return {"params": {key: settings_module.lookup(settings, key) for key in job.stage.params}, "spec": spec}
 
 
 def sources(job: Job, settings: Settings) -> list[Path]:
@@ -96,19 +183,12 @@ def sources(job: Job, settings: Settings) -> list[Path]:
     if job.stage.word == "ingest" and settings.ingest.corpus != DEMO:
         folders = [job.reads["corpus"]]
     elif job.stage.word == "fetch":
-        spec = model_spec.read(settings.model)
+        spec = _model(settings)
         parts = (spec.network, spec.codec, spec.asr)
         folders = [Path(part.folder) for part in parts if part.folder is not None]
     else:
         folders = []
     return [folder for folder in folders if folder.is_dir()]
-
-
-def _spec(job: Job, settings: Settings) -> dict[str, Any]:
-    if not job.stage.spec:
-        return {}
-    spec = model_spec.read(settings.model)
-    return {key: settings_module.lookup(spec, key) for key in job.stage.spec}
 
 
 def members(job: Job) -> dict[str, Path]:
@@ -123,13 +203,29 @@ def members(job: Job) -> dict[str, Path]:
 
 
 def checksums(job: Job) -> dict[str, str]:
+    """Read every byte of the output, whatever is remembered of it."""
     return {name: files.sha256(path) for name, path in members(job).items()}
+
+
+def memory(job: Job) -> Memory:
+    """What is remembered of the checksums of a job's output, by the names in its seal."""
+    return Memory(KEPT / f"stat-{slug(job.seal)}.json")
 
 
 def close(job: Job, want: dict[str, Any]) -> None:
     """Write the seal, and a copy of it that survives when an engine deletes declared outputs."""
-    value = {**want, "files": checksums(job)}
-    files.write_json(_kept(job), value)
+    remembered = memory(job)
+    remembered.forget_others(())
+    sums = {name: remembered.sha256(name, path) for name, path in members(job).items()}
+    remembered.save()
+    value = {**want, "files": sums}
+    files.write_record(_kept(job), value)
+    _put_back(job, value)
+
+
+def _put_back(job: Job, value: dict[str, Any]) -> None:
+    if job.seal.is_dir():
+        files.remove(job.seal)
     files.write_json(job.seal, value)
 
 
@@ -138,23 +234,32 @@ def _kept(job: Job) -> Path:
 
 
 def reopen(job: Job, want: dict[str, Any]) -> bool:
-    """True when the output on disk is already what is wanted, byte for byte; its seal is then in place."""
+    """True when the output on disk is already what is wanted, byte for byte; its seal is then in place.
+
+    A damaged seal, or a damaged copy of one, says nothing.
+    """
+    found: dict[str, str] | None = None
     for path in (job.seal, _kept(job)):
-        if not path.exists():
+        try:
+            value = read(path)
+        except IntegrityError:
             continue
-        value = files.read_json(path)
-        if {key: value.get(key) for key in want} == want and value["files"] == checksums(job):
+        if {key: value[key] for key in want} != want:
+            continue
+        found = checksums(job) if found is None else found
+        if value["files"] == found:
             if path != job.seal:
-                files.write_json(job.seal, value)
+                _put_back(job, value)
             return True
     return False
 
 
 def differences(job: Job) -> list[str]:
     """What on disk is not what the seal says, one line each; empty when all is well."""
-    if not job.seal.exists():
-        return [f"{job.seal}: not made yet"]
-    sealed = files.read_json(job.seal)["files"]
+    try:
+        sealed = read(job.seal)["files"]
+    except IntegrityError as error:
+        return [str(error)]
     found = checksums(job)
     lines = [f"{job.out.parent / name}: sealed, but missing" for name in sealed.keys() - found.keys()]
     lines += [f"{job.out.parent / name}: not in the seal" for name in found.keys() - sealed.keys()]

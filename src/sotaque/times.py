@@ -26,21 +26,24 @@ def kept(job: Job, want: dict[str, Any]) -> Iterator[None]:
     no seconds.
     """
     key, path, started, ended = files.sha256_of(want), path_of(job), time.monotonic(), False
-    before = files.read_json(path) if path.exists() else {}
-    earlier_s = before["seconds"] if before.get("key") == key and not before["ended"] else 0.0
+    before = files.read_record(path)
+    earlier_s = _seconds_of(before) if before.get("key") == key and not before.get("ended") else 0.0
     try:
         yield
         ended = True
     finally:
         seconds = earlier_s + time.monotonic() - started
-        with contextlib.suppress(OSError):  # a full disk is reported by what stands inside
-            files.write_json(path, {"key": key, "seconds": seconds, "ended": ended})
+        files.write_record(path, {"key": key, "seconds": seconds, "ended": ended})
 
 
 def seconds(job: Job) -> float | None:
     """What the output that lies there took; None where it was made elsewhere, or the record is of another."""
-    if not (path_of(job).exists() and job.seal.exists()):
-        return None
-    sealed = {key: value for key, value in files.read_json(job.seal).items() if key != "files"}
-    value = files.read_json(path_of(job))
-    return value["seconds"] if value["ended"] and value["key"] == files.sha256_of(sealed) else None
+    sealed = {key: value for key, value in files.read_record(job.seal).items() if key != "files"}
+    value = files.read_record(path_of(job))
+    is_of_this = value.get("ended") is True and value.get("key") == files.sha256_of(sealed)
+    return _seconds_of(value) if is_of_this else None
+
+
+def _seconds_of(record: dict[str, Any]) -> float:
+    seconds = record.get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else 0.0

@@ -1,18 +1,15 @@
-# Reads params.yaml once, by the same door as the command line, and lets the seals say what is stale.
+# Reads params.yaml once, by the same door as the command line, freezes it for this run, and lets the seals
+# say what is stale.
 #
 # in   params.yaml, `--config key=value`
-# out  SETTINGS, PARAMS (the file that every command reads), .stamps/
+# out  SETTINGS, PARAMS (the frozen file that every command reads), .stamps/
 
 from pathlib import Path
 from shutil import which
 
 from sotaque import engine, jobs, manifest, stages
 
-SETTINGS, PARAMS = engine.start(
-    Path("params.yaml"),
-    workflow.config_settings.overwrite_config,
-    workflow.is_main_process,
-)
+SETTINGS, PARAMS = engine.start(Path("params.yaml"), workflow)
 SHARDS = manifest.shard_names(SETTINGS.shards)
 
 
@@ -31,7 +28,7 @@ GPU = 1 if which("nvidia-smi") else 0
 
 
 wildcard_constraints:
-    model="[^/]+",
+    model="[A-Za-z0-9][A-Za-z0-9._-]*",
     shard=r"\d+",
     system="|".join(stages.SYSTEMS),
     metric="|".join(stages.METRICS),

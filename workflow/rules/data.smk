@@ -62,10 +62,10 @@ rule normalize:
         """
         sotaque normalize \
             --params {params.settings:q} \
-            --shard {wildcards.shard} \
+            --shard {wildcards.shard:q} \
             --model {params.model:q} \
             --manifest data/manifest \
-            --out data/wav/{wildcards.shard} \
+            --out data/wav/{wildcards.shard:q} \
             2>&1 | tee -i {log:q}
         """
 
@@ -89,12 +89,12 @@ rule measure:
         """
         sotaque measure \
             --params {params.settings:q} \
-            --shard {wildcards.shard} \
-            --model workflow/models/{params.model}.yaml \
+            --shard {wildcards.shard:q} \
+            --model workflow/models/{params.model:q}.yaml \
             --manifest data/manifest \
-            --wav data/wav/{wildcards.shard} \
-            --base models/{params.model}/base \
-            --out data/measures/{wildcards.shard} \
+            --wav data/wav/{wildcards.shard:q} \
+            --base models/{params.model:q}/base \
+            --out data/measures/{wildcards.shard:q} \
             2>&1 | tee -i {log:q}
         """
 
@@ -146,7 +146,7 @@ rule survey:
             --wav data/wav \
             --measures data/measures \
             --quality data/quality \
-            --base models/{params.model}/base \
+            --base models/{params.model:q}/base \
             --out results/corpus \
             2>&1 | tee -i {log:q}
         """
@@ -194,10 +194,10 @@ rule tokenize:
         """
         sotaque tokenize \
             --params {params.settings:q} \
-            --shard {wildcards.shard} \
-            --model workflow/models/{wildcards.model}.yaml \
-            --wav data/wav/{wildcards.shard} \
-            --base models/{wildcards.model}/base \
-            --out data/tokens/{wildcards.model}/{wildcards.shard} \
+            --shard {wildcards.shard:q} \
+            --model workflow/models/{wildcards.model:q}.yaml \
+            --wav data/wav/{wildcards.shard:q} \
+            --base models/{wildcards.model:q}/base \
+            --out data/tokens/{wildcards.model:q}/{wildcards.shard:q} \
             2>&1 | tee -i {log:q}
         """

@@ -25,12 +25,12 @@ rule synthesize:
         """
         sotaque synthesize \
             --params {params.settings:q} \
-            --system {wildcards.system} \
-            --model workflow/models/{wildcards.model}.yaml \
+            --system {wildcards.system:q} \
+            --model workflow/models/{wildcards.model:q}.yaml \
             --splits data/splits \
-            --base models/{wildcards.model}/base \
+            --base models/{wildcards.model:q}/base \
             --network {params.network:q} \
-            --out results/{wildcards.model}/wav/{wildcards.system} \
+            --out results/{wildcards.model:q}/wav/{wildcards.system:q} \
             2>&1 | tee -i {log:q}
         """
 
@@ -57,14 +57,14 @@ rule evaluate:
         """
         sotaque evaluate \
             --params {params.settings:q} \
-            --system {wildcards.system} \
-            --metric {wildcards.metric} \
-            --model workflow/models/{wildcards.model}.yaml \
+            --system {wildcards.system:q} \
+            --metric {wildcards.metric:q} \
+            --model workflow/models/{wildcards.model:q}.yaml \
             --splits data/splits \
-            --base models/{wildcards.model}/base \
+            --base models/{wildcards.model:q}/base \
             --network {params.network:q} \
-            --wav results/{wildcards.model}/wav/{wildcards.system} \
-            --out results/{wildcards.model}/{wildcards.system}/{wildcards.metric} \
+            --wav results/{wildcards.model:q}/wav/{wildcards.system:q} \
+            --out results/{wildcards.model:q}/{wildcards.system:q}/{wildcards.metric:q} \
             2>&1 | tee -i {log:q}
         """
 
@@ -108,15 +108,15 @@ rule report:
         """
         sotaque report \
             --params {params.settings:q} \
-            --model workflow/models/{wildcards.model}.yaml \
+            --model workflow/models/{wildcards.model:q}.yaml \
             --manifest data/manifest \
             --quality data/quality \
             --splits data/splits \
-            --base models/{wildcards.model}/base \
-            --lora models/{wildcards.model}/lora \
-            --selected models/{wildcards.model}/selected.json \
-            --results results/{wildcards.model} \
-            --out results/{wildcards.model} \
+            --base models/{wildcards.model:q}/base \
+            --lora models/{wildcards.model:q}/lora \
+            --selected models/{wildcards.model:q}/selected.json \
+            --results results/{wildcards.model:q} \
+            --out results/{wildcards.model:q} \
             2>&1 | tee -i {log:q}
         """
 

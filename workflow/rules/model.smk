@@ -18,8 +18,8 @@ rule fetch:
         """
         sotaque fetch \
             --params {params.settings:q} \
-            --model workflow/models/{wildcards.model}.yaml \
-            --out models/{wildcards.model}/base \
+            --model workflow/models/{wildcards.model:q}.yaml \
+            --out models/{wildcards.model:q}/base \
             2>&1 | tee -i {log:q}
         """
 
@@ -45,11 +45,11 @@ rule train:
         """
         sotaque train \
             --params {params.settings:q} \
-            --model workflow/models/{wildcards.model}.yaml \
+            --model workflow/models/{wildcards.model:q}.yaml \
             --splits data/splits \
-            --tokens data/tokens/{wildcards.model} \
-            --base models/{wildcards.model}/base \
-            --out models/{wildcards.model}/lora \
+            --tokens data/tokens/{wildcards.model:q} \
+            --base models/{wildcards.model:q}/base \
+            --out models/{wildcards.model:q}/lora \
             2>&1 | tee -i {log:q}
         """
 
@@ -74,11 +74,11 @@ rule select:
         """
         sotaque select \
             --params {params.settings:q} \
-            --model workflow/models/{wildcards.model}.yaml \
+            --model workflow/models/{wildcards.model:q}.yaml \
             --splits data/splits \
-            --base models/{wildcards.model}/base \
-            --lora models/{wildcards.model}/lora \
-            --out models/{wildcards.model}/selected \
+            --base models/{wildcards.model:q}/base \
+            --lora models/{wildcards.model:q}/lora \
+            --out models/{wildcards.model:q}/selected \
             2>&1 | tee -i {log:q}
         """
 
@@ -101,10 +101,10 @@ rule merge:
         """
         sotaque merge \
             --params {params.settings:q} \
-            --model workflow/models/{wildcards.model}.yaml \
-            --base models/{wildcards.model}/base \
-            --lora models/{wildcards.model}/lora \
-            --selected models/{wildcards.model}/selected.json \
-            --out models/{wildcards.model}/merged \
+            --model workflow/models/{wildcards.model:q}.yaml \
+            --base models/{wildcards.model:q}/base \
+            --lora models/{wildcards.model:q}/lora \
+            --selected models/{wildcards.model:q}/selected.json \
+            --out models/{wildcards.model:q}/merged \
             2>&1 | tee -i {log:q}
         """

@@ -10,6 +10,7 @@ import filecmp
 import glob
 import json
 import logging
+import os
 import re
 import shutil
 from collections import Counter
@@ -170,7 +171,10 @@ def put(target: Path, content: Path | Callable[[], bytes], before: Path) -> None
     """Make one file of an export; where it was there before, it is that one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if is_there(before, content):
-        files.link_or_copy(before, target)
+        try:
+            os.link(before, target)
+        except OSError:
+            shutil.copy2(before, target)
     elif isinstance(content, Path):
         shutil.copy2(content, target)
     else:

@@ -15,12 +15,15 @@ from sotaque.stages import SYSTEMS
 STARTED = Path("scratch/demo-started")
 
 
-def run(settings: Settings) -> int:
-    """Print what results/<model>/metrics.json says; exit status 1 when it is not there yet."""
+def run(settings: Settings, model: str | None = None) -> int:
+    """Print what results/<model>/metrics.json says; exit status 1 when it is not there yet.
+
+    model: that of the parameters unless named.
+    """
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 110, highlight=False)
-    results = Path("results") / settings.model
+    results = Path("results") / (model or settings.model)
     if not (results / "metrics.json").exists():
         missing = f"{results}/metrics.json: not made yet"
         console.print(f"{missing}; run make demo, snakemake --cores all or dvc repro", markup=False)

@@ -19,7 +19,7 @@ from sotaque.settings.data import (
 from sotaque.settings.evaluation import Compare, Evaluate, Report, Synthesize, Targets, Tracking
 from sotaque.settings.mapping import build, lookup, number
 from sotaque.settings.model import Fetch, Gate, Lora, Merge, Select, Train
-from sotaque.settings.params import MODELS, Settings, check, read
+from sotaque.settings.params import MODELS, Settings, check, of, read
 
 __all__ = [
     "MODELS",
@@ -50,5 +50,6 @@ __all__ = [
     "check",
     "lookup",
     "number",
+    "of",
     "read",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sotaque import yaml_file
 from sotaque.errors import SettingsError
@@ -13,6 +16,8 @@ from sotaque.settings.mapping import build, number
 from sotaque.settings.model import Fetch, Gate, Lora, Merge, Select, Train
 
 MODELS = Path("workflow/models")
+MODEL_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+UNFIT = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, line and paragraph separators
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,11 @@ class Settings:
 
 def read(path: Path, name: str | None = None) -> Settings:
     """Read and check params.yaml, called `name` in messages; raises SettingsError (exit status 2)."""
-    name = name or str(path)
-    values = yaml_file.read(path)
+    return of(yaml_file.read(path), name or str(path))
+
+
+def of(values: Any, name: str) -> Settings:
+    """Check the parsed content of params.yaml, called `name` in messages."""
     settings = build(Settings, {} if values is None else values, name)
     check(settings, name)
     return settings
@@ -55,7 +63,12 @@ def read(path: Path, name: str | None = None) -> Settings:
 
 def check(settings: Settings, name: str) -> None:
     """What no single field can say."""
-    known = sorted(p.stem for p in MODELS.glob("*.yaml"))
+    if not re.fullmatch(MODEL_NAME, settings.model):
+        raise SettingsError(
+            f"{name}: model is {settings.model!r}, expected a name of letters, digits, '.', '_' and '-' that "
+            f"begins with a letter or digit: rename the file in {MODELS}/"
+        )
+    known = sorted(p.stem for p in MODELS.glob("*.yaml") if re.fullmatch(MODEL_NAME, p.stem))
     if settings.model not in known:
         raise SettingsError(
             f"{name}: model is {settings.model!r}, allowed: {', '.join(known)} (the files of {MODELS}/)"
@@ -70,10 +83,11 @@ def check(settings: Settings, name: str) -> None:
             f"{name}: normalize.min_s {settings.normalize.min_s} must be below "
             f"normalize.max_s {settings.normalize.max_s}"
         )
-    if settings.ingest.corpus in ("", ".", "..") or "/" in settings.ingest.corpus:
+    corpus = settings.ingest.corpus
+    if corpus in ("", ".", "..") or "/" in corpus or any(unicodedata.category(c) in UNFIT for c in corpus):
         raise SettingsError(
-            f"{name}: ingest.corpus is {settings.ingest.corpus!r}, expected the name of a folder "
-            "under data/raw/, without a slash"
+            f"{name}: ingest.corpus is {corpus!r}, expected the name of a folder under data/raw/, without a "
+            "slash, a line break or another control character"
         )
     train = settings.train
     if train.shard and (train.method != "full" or train.processes == 1 or settings.gate.step):

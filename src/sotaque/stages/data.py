@@ -72,6 +72,7 @@ NORMALIZE = Stage(
     takes={"ingest": "data/manifest/{shard}.jsonl"},
     out="data/wav/{shard}",
     fan=("shard",),
+    clips=("data/manifest/{shard}.jsonl",),
 )
 
 MEASURE = Stage(
@@ -98,6 +99,8 @@ MEASURE = Stage(
     out="data/measures/{shard}",
     parts=(".jsonl",),
     fan=("shard",),
+    inputs={"ingest": ("manifest/{shard}.jsonl",)},
+    clips=("data/manifest/{shard}.jsonl",),
 )
 
 QUALITY = Stage(
@@ -138,6 +141,7 @@ SURVEY = Stage(
     takes={"fetch": "models/{model}/base/network/tokenizer.json"},
     out="results/corpus",
     parts=(".html", ".jsonl"),
+    inputs={"normalize": ("*",)},
 )
 
 SPLIT = Stage(
@@ -154,6 +158,7 @@ SPLIT = Stage(
     after=("normalize", "quality"),
     takes={"quality": "data/quality/rejects.jsonl"},
     out=SPLITS,
+    inputs={"ingest": ("*.jsonl",), "normalize": ("*.jsonl",)},  # an edited transcript is told here
 )
 
 TOKENIZE = Stage(

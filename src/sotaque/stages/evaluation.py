@@ -14,6 +14,7 @@ SYNTHESIZE = Stage(
     after=("split", "fetch", "network"),
     out="results/{model}/wav/{system}",
     fan=("system",),
+    clips=(f"{SPLITS}/train.jsonl", f"{SPLITS}/test.jsonl"),
 )
 
 EVALUATE = Stage(
@@ -45,6 +46,7 @@ EVALUATE = Stage(
     out="results/{model}/{system}/{metric}",
     parts=(".json",),
     fan=("system", "metric"),
+    clips=(f"{SPLITS}/train.jsonl", f"{SPLITS}/test.jsonl"),
 )
 
 REPORT = Stage(

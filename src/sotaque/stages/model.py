@@ -36,6 +36,7 @@ TRAIN = Stage(
     reads={"model": MODEL, "splits": SPLITS, "tokens": "data/tokens/{model}", "base": BASE},
     after=("split", "tokenize", "fetch"),
     out="models/{model}/lora",
+    clips=(f"{SPLITS}/train.jsonl",),
 )
 
 SELECT = Stage(
@@ -56,6 +57,7 @@ SELECT = Stage(
     after=("split", "fetch", "train"),
     out="models/{model}/selected",
     parts=(".json",),
+    clips=(f"{SPLITS}/train.jsonl", f"{SPLITS}/val.jsonl"),
 )
 
 MERGE = Stage(

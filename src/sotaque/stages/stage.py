@@ -17,6 +17,10 @@ class Stage:
     after: the stages whose seals are its inputs; "network" stands for whoever made {network}.
     takes: of a stage before it, the template of the one file that it reads; what else that seal says is no
         matter to it.
+    inputs: stage -> patterns over the names in its seal: the files that are checked before this stage runs.
+        Without an entry, all files of a stage in `after`, and of one in `takes` that file alone. It may name
+        stages further up whose files this stage reads too.
+    clips: templates of manifests; the audio files that they name are checked too.
     out: template; a folder, or with `parts` the prefix of the files out + part.
     fan: the wildcards it runs once per value of; flags of its command too.
     """
@@ -33,6 +37,8 @@ class Stage:
     fan: tuple[str, ...] = ()
     spec: tuple[str, ...] = ()
     takes: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    clips: tuple[str, ...] = ()
 
     def seal_of(self, out: str | Path) -> Path:
         """Where the seal of an output lies: in the folder, or beside the files."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sotaque import files, seal
+from sotaque.errors import IntegrityError
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.stages import DEMO, STAGES
@@ -51,7 +52,10 @@ def corpus_sha256(settings: Settings) -> str:
     sealed = ingest.seal_of(ingest.out)
     if settings.ingest.corpus == DEMO or not corpus.is_dir():
         return ""
-    known = files.read_json(sealed)["upstream"] if sealed.exists() else {}
+    try:
+        known = seal.read(sealed)["upstream"]
+    except IntegrityError:
+        known = {}
     return known.get(corpus.as_posix()) or seal.tree_sha256(corpus)
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sotaque import files
+from sotaque import files, seal
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.training import loggers, mlflow_runs
@@ -63,7 +63,7 @@ def stage(job: Job, settings: Settings) -> Iterator[dict[str, float]]:
 
 
 def _record(job: Job, settings: Settings, metrics: dict[str, float], started: float) -> None:
-    sealed = files.read_json(job.seal)
+    sealed = seal.read(job.seal)
     files.write_json(
         RECORDS / pipeline_key(settings) / f"{job.name}.json",
         {

@@ -28,12 +28,12 @@ def make(settings: Settings, models: tuple[str, ...], cores: int) -> None:
         chosen = dataclasses.replace(settings, model=model)
         report = Path(f"results/{model}/report.seal.json")
         mark, now = FOLDER / f"{model}.mark.json", _key(chosen)
-        if mark.exists() and report.exists() and files.read_json(mark) == _mark(now, report):
+        if report.is_file() and files.read_record(mark) == _mark(now, report):
             log.info("compare: %s is up to date", model)
             continue
         log.info("compare: making what is missing of %s", model)
         _snakemake(chosen, report, cores)
-        files.write_json(mark, _mark(now, report))
+        files.write_record(mark, _mark(now, report))
 
 
 def _mark(key: str, report: Path) -> dict[str, str]:

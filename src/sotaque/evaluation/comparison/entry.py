@@ -82,12 +82,12 @@ def _jobs(settings: Settings, model: str) -> dict[str, Job]:
 
 
 def _entry(model: str, made: dict[str, Job]) -> Entry:
-    sealed = files.read_json(made["report"].seal)
+    sealed = seal.read(made["report"].seal)
     _check(model, made["report"], sealed)
     results = report.read_results(Path("results") / model)
-    learnt = files.read_json(made["train"].seal)["params"]
-    heard = files.read_json(made[f"evaluate-{words.JUDGED}-{TRANSCRIPTS}"].seal)
-    asr = {n: s for n, s in files.read_json(made["fetch"].seal)["files"].items() if n.startswith("base/asr/")}
+    learnt = seal.read(made["train"].seal)["params"]
+    heard = seal.read(made[f"evaluate-{words.JUDGED}-{TRANSCRIPTS}"].seal)
+    asr = {n: s for n, s in seal.read(made["fetch"].seal)["files"].items() if n.startswith("base/asr/")}
     return Entry(
         model,
         model_spec.read(model),

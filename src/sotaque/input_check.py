@@ -1,0 +1,151 @@
+"""Check what a stage reads before it computes anything.
+
+Two things must agree with the seals upstream: the parameters that made the inputs are those of this run, and
+every file that the stage reads is the one that was sealed. A file is read for its checksum only when its stat
+is not the one that is remembered, so the check of an unchanged file costs one stat.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from pathlib import Path
+from typing import Any
+
+from sotaque import manifest, runs, seal
+from sotaque.checksums import Memory
+from sotaque.errors import IntegrityError, listed
+from sotaque.jobs import Job, upstream
+from sotaque.settings import Settings
+
+Table = dict[Path, Job]  # seal -> the job that writes it
+
+
+def check(job: Job, settings: Settings, table: Table) -> None:
+    """Raises IntegrityError naming the parameters or files that do not agree, and the fix."""
+    check_parameters(job, settings, table)
+    check_files(job, table)
+
+
+def check_again(job: Job, settings: Settings, table: Table, want: dict[str, Any]) -> None:
+    """After the stage ran: what it read is still what was checked, so that its seal says the truth.
+
+    want: the part of its seal that was known before it ran.
+    """
+    spec = seal.parameters(job, settings)["spec"]
+    lines = runs.differences(want["spec"], spec, words="was {!r} and is {!r}")
+    if lines:
+        raise IntegrityError(
+            f"the file of the model {settings.model} was edited while {job.name} ran: {listed(lines)}. "
+            "Its output is not sealed; run the same command again"
+        )
+    check_files(job, table)
+
+
+def check_parameters(job: Job, settings: Settings, table: Table) -> None:
+    """The seals upstream, where they are there, name the parameters that this run has."""
+    for other in upstream(job, table):
+        if not other.seal.exists():
+            continue
+        sealed, here = seal.read(other.seal), seal.parameters(other, settings)
+        words = "was {!r} then and is {!r} now"
+        lines = [
+            line
+            for part in ("params", "spec")
+            for line in runs.differences(sealed[part], here[part], words=words)
+        ]
+        if lines:
+            raise IntegrityError(
+                f"{other.seal}: {other.name} ran with other parameters than {job.name} has: "
+                f"{listed(lines)}. params.yaml or the model's file was edited during the run, or "
+                f"{job.name} was started alone: {seal.AGAIN}, and all stages have the same parameters"
+            )
+
+
+def check_files(job: Job, table: Table) -> None:
+    """Every file that the job reads is the one that was sealed."""
+    faults: dict[Path, list[str]] = {}
+    for path, patterns in job.inputs.items():
+        if path in table and (path in job.seals or path.exists()):
+            lines = _changed(table[path], patterns)
+            if lines:
+                faults[path] = lines
+    for path in job.clips:
+        for owner, line in _changed_clips(path, table):
+            faults.setdefault(owner, []).append(line)
+    if faults:
+        lines = [line for found in faults.values() for line in found]
+        owners = list(faults)[:5]
+        raise IntegrityError(
+            f"{job.name} has no new output, for these inputs are not what was sealed: {listed(lines)}. "
+            f"Put the files back as they were, or delete {' and '.join(map(str, owners))} and {seal.AGAIN}: "
+            "their stage then makes them again"
+        )
+
+
+def _changed(owner: Job, patterns: tuple[str, ...]) -> list[str]:
+    """What the seal of a job and the files of these patterns do not agree in, one line each."""
+    root, memory, lines = owner.out.parent, seal.memory(owner), []
+    for name, checksum in seal.read(owner.seal)["files"].items():
+        if any(pattern == "*" or fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            lines += _line(memory, name, f"{root}/{name}", checksum, owner.seal)
+    memory.save()
+    return lines
+
+
+def _line(memory: Memory, name: str, path: str, expected: str, source: Path) -> list[str]:
+    try:
+        found = memory.sha256(name, path)
+    except OSError as error:
+        return [f"{path}: it cannot be read ({error.strerror}), and {source} names it"]
+    if found == expected:
+        return []
+    return [f"{path}: its sha256 is {found[:12]}, and {source} says {expected[:12]}"]
+
+
+def _changed_clips(rows: Path, table: Table) -> list[tuple[Path, str]]:
+    """(seal, line) for each audio file that a manifest names and that is not what was sealed.
+
+    A recording, which a manifest of ingest names, must have the checksum that the manifest says. A WAV must
+    have that of its seal. A file that is missing is left to the stage, which knows what to say of it.
+    """
+    if not rows.exists():
+        return []
+    ingest = next(job for job in table.values() if job.stage.word == "ingest")
+    are_recordings = rows.parent == ingest.out
+    found = []
+    for folder, recordings in _by_folder(rows):
+        owner = _owner(Path(folder), table)
+        if owner is None:
+            root, memory = ingest.reads["corpus"], seal.tree_memory(ingest.reads["corpus"])
+        else:
+            root, memory = owner.out.parent, seal.memory(owner)
+        names = {audio: audio.removeprefix(f"{root.as_posix()}/") for audio in sorted(recordings)}
+        if are_recordings:
+            expected, source, blamed = recordings, rows, ingest.seal
+        elif owner is not None and owner.seal.exists():
+            sealed = seal.read(owner.seal)["files"]
+            expected = {audio: sealed.get(name, "nothing") for audio, name in names.items()}
+            source = blamed = owner.seal
+        else:
+            continue
+        for audio, name in names.items():
+            if os.path.isfile(audio):
+                lines = _line(memory, name, audio, expected[audio], source)
+                found += [(blamed, line) for line in lines]
+        memory.save()
+    return found
+
+
+def _by_folder(rows: Path) -> list[tuple[str, dict[str, str]]]:
+    """(folder, path -> checksum of its recording) for the audio files that a manifest names."""
+    folders: dict[str, dict[str, str]] = {}
+    for row in manifest.read(rows):
+        folders.setdefault(os.path.dirname(row.audio), {})[row.audio] = row.source_sha256
+    return sorted(folders.items())
+
+
+def _owner(folder: Path, table: Table) -> Job | None:
+    """The job that wrote a folder, by the seal in it or above it."""
+    seals = (parent / "seal.json" for parent in (folder, *folder.parents))
+    return next((table[path] for path in seals if path in table), None)
