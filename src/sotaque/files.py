@@ -26,7 +26,7 @@ from sotaque.errors import ClipError
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_LINE_CHARACTERS = 2**20
+MAX_LINE_CHARACTERS = 2**22
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
