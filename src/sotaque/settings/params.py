@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from sotaque import yaml_file
 from sotaque.errors import SettingsError
 from sotaque.settings.data import Corpus, Ingest, Measure, Normalize, Quality, Split, Survey, Tokenize
 from sotaque.settings.evaluation import Compare, Evaluate, Report, Synthesize, Targets, Tracking
-from sotaque.settings.mapping import build, number
+from sotaque.settings.mapping import abbreviate, build, number
 from sotaque.settings.model import Fetch, Gate, Lora, Merge, Select, Train
 
 MODELS = Path("workflow/models")
+# Of a model: it is part of paths, commands, labels and wildcards.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,14 @@ def read(path: Path, name: str | None = None) -> Settings:
 
 def check(settings: Settings, name: str) -> None:
     """What no single field can say."""
-    known = sorted(p.stem for p in MODELS.glob("*.yaml"))
+    known = sorted(p.stem for p in MODELS.glob("*.yaml") if NAME.fullmatch(p.stem))
+    for key, models in {"model": [settings.model], "compare.models": settings.compare.models}.items():
+        for model in models:
+            if not NAME.fullmatch(model):
+                raise SettingsError(
+                    f"{name}: {key} is {abbreviate(model)}, expected at most 64 of the letters a to z, "
+                    "digits, '.', '_' and '-', the first a letter, digit or '_'; give its file such a name"
+                )
     if settings.model not in known:
         raise SettingsError(
             f"{name}: model is {settings.model!r}, allowed: {', '.join(known)} (the files of {MODELS}/)"
@@ -70,10 +81,10 @@ def check(settings: Settings, name: str) -> None:
             f"{name}: normalize.min_s {settings.normalize.min_s} must be below "
             f"normalize.max_s {settings.normalize.max_s}"
         )
-    if settings.ingest.corpus in ("", ".", "..") or "/" in settings.ingest.corpus:
+    if not _is_folder_name(settings.ingest.corpus):
         raise SettingsError(
-            f"{name}: ingest.corpus is {settings.ingest.corpus!r}, expected the name of a folder "
-            "under data/raw/, without a slash"
+            f"{name}: ingest.corpus is {abbreviate(settings.ingest.corpus)}, expected the name of a folder "
+            "under data/raw/, without a slash or control characters, of at most 255 bytes; rename the folder"
         )
     train = settings.train
     if train.shard and (train.method != "full" or train.processes == 1 or settings.gate.step):
@@ -90,3 +101,12 @@ def check(settings: Settings, name: str) -> None:
         raise SettingsError(
             f"{name}: lora.base_4bit is true, which is for train.method: lora; set one of the two otherwise"
         )
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether any file system of ours can have a folder of this name; spaces and quotes are allowed."""
+    if name in ("", ".", "..") or "/" in name:
+        return False
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return False
+    return len(name.encode()) <= 255
