@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from sotaque import files
 from sotaque.errors import ModelError
@@ -113,7 +112,7 @@ def save_weights(
         stored = ((key, tensors.get_tensor(key)) for key in sorted(tensors.keys()))
         saved = stored_like(stored, weights, source, kept)
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(saved, target, metadata={"format": "pt"})
+    files.save_tensors(saved, target)
 
 
 def save_like(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sotaque import files
 from sotaque.training import lora
@@ -71,9 +71,9 @@ class Scratch:
             files.write_json(self.folder / ORIGIN, self.origin)
         with files.atomic_folder(self.folder / lora.step_name(progress.step)) as folder:
             self._method.save(network, folder / RESULT, exact)
-            save_file(moments, folder / OPTIMIZER)
+            files.save_tensors(moments, folder / OPTIMIZER)
             if exact:
-                save_file(exact, folder / WEIGHTS)
+                files.save_tensors(exact, folder / WEIGHTS)
             sums = {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
             state = {"progress": asdict(progress), "sha256": sums}
             files.write_json(folder / STATE, state | {"own_sha256": files.sha256_of(state)})

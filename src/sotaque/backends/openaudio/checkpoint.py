@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sotaque import files
 from sotaque.backends import folders
 from sotaque.backends.openaudio.network import Network, llama
 from sotaque.backends.openaudio.tokenizer import Tokenizer
@@ -121,4 +122,4 @@ def save_like(base: Path, network: nn.Module, folder: Path) -> None:
     stored = _read(base / WEIGHTS, mmap=True)
     merged = folders.stored_like(stored.items(), weights, base / WEIGHTS, kept=lambda key: key not in weights)
     with folders.like(base, folder, WEIGHTS) as made:
-        torch.save(merged, made / WEIGHTS)
+        files.save_torch(merged, made / WEIGHTS)
