@@ -198,6 +198,9 @@ def mlflow_server(folder):
         server.wait()
 
 
+POINTS = 5
+
+
 def wait_until_healthy(address):
     for _ in range(900):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=1):  # noqa: S310
@@ -205,7 +208,7 @@ def wait_until_healthy(address):
         time.sleep(0.1)
 
 
-def log_a_hundred_points(fault):
+def log_points(fault):
     """Of a train stage that is killed at its end; `fault` befalls the server after the first point."""
     found = settings.read(Path("params.yaml"))
     job = next(job for job in jobs.of(found) if job.stage.word == "train")
@@ -213,7 +216,7 @@ def log_a_hundred_points(fault):
         tracking.log_metrics({"train_nats": 3.0}, step=1)
         fault()
         started = time.monotonic()
-        for step in range(2, 101):
+        for step in range(2, POINTS + 1):
             tracking.log_metrics({"train_nats": 2.0}, step=step)
         assert time.monotonic() - started < 15
         raise KeyboardInterrupt
@@ -232,22 +235,22 @@ def test_a_server_that_dies_in_the_middle_keeps_what_it_had(workplace, empty_dat
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setattr(tracking, "WAIT_S", 90.0)  # a busy machine's server is slow, and well
         Path("params.yaml").write_text("lr: 1e-4\n")
-        log_a_hundred_points(lambda: None)
+        log_points(lambda: None)
         assert warning not in caplog.text
         Path("params.yaml").write_text("lr: 2e-4\n")
-        log_a_hundred_points(lambda: signal_server(signal.SIGSTOP))
+        log_points(lambda: signal_server(signal.SIGSTOP))
         assert caplog.text.count(warning) == 1
         os.killpg(server.pid, signal.SIGCONT)
         wait_until_healthy(address)
         monkeypatch.setattr(tracking, "WAIT_S", 90.0)
         Path("params.yaml").write_text("lr: 3e-4\n")
-        log_a_hundred_points(lambda: signal_server(signal.SIGKILL))
+        log_points(lambda: signal_server(signal.SIGKILL))
         assert caplog.text.count(warning) == 2
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     experiment = client.get_experiment_by_name("sotaque").experiment_id
     runs = client.search_runs([experiment], "tags.`stage.job` = 'train'", order_by=["attributes.start_time"])
     curves = [client.get_metric_history(run.info.run_id, "train_nats") for run in runs]
-    assert [point.step for point in curves[0]] == list(range(1, 101))
+    assert [point.step for point in curves[0]] == list(range(1, POINTS + 1))
     assert [(curve[0].step, curve[0].value) for curve in curves] == [(1, 3.0)] * 3
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -53,7 +52,7 @@ def read_losses(lora: Path) -> list[Loss]:
     """The losses in `<lora>/losses.jsonl`, by step."""
     path = lora / "losses.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [files.parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [_known(Loss, row) for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not the losses of a training run: {error!r}; run sotaque train") from None

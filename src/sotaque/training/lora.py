@@ -174,7 +174,7 @@ def load(network: torch.nn.Module, folder: Path) -> PeftModel:
     Raises ModelError when a file is missing or does not fit the network.
     """
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        values = files.read_json(folder / CONFIG)
         adapted = _put_on(network, LoraConfig(**values | {"inference_mode": False}))
         restore(adapted, load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -5,7 +5,6 @@ Upstream loads what fits and only logs what does not; then a checkpoint of anoth
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def read_config(folder: Path):
     """Upstream's DualARModelArgs; raises ModelError for another generation's file."""
     path = folder / CONFIG
     try:
-        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+        kind = files.read_json(path).get("model_type")
         if kind != "dual_ar":
             raise ModelError(f"{path}: model_type is {kind!r}, expected 'dual_ar' of OpenAudio S1-mini")
         return llama.BaseModelArgs.from_pretrained(str(path))
