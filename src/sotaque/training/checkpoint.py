@@ -129,17 +129,19 @@ class Scratch:
         try:
             state = files.read_json(folder / STATE)
             own = state.pop("own_sha256")
+            progress, sums = Progress(**state["progress"]), dict(state["sha256"])
+            whole = own == files.sha256_of(state)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            own = None
-        if own is None or own != files.sha256_of(state):
+            whole = False
+        if not whole:
             raise ValueError(f"{folder / STATE} is damaged or missing")
-        for name, expected in state["sha256"].items():
+        for name, expected in sums.items():
             path = folder / name
             if name in (OPTIMIZER, WEIGHTS) and not resumable:
                 continue
             if not path.is_file() or files.sha256(path) != expected:
                 raise ValueError(f"{path} is damaged or missing")
-        return Progress(**state["progress"])
+        return progress
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
