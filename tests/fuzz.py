@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import random
 import shutil
@@ -206,24 +207,20 @@ def manifest_rows(draw: Draw) -> None:
     manifest.jsonl(manifest.read(path, kind)).encode()
 
 
-def _train_job() -> tuple[jobs.Job, settings.Settings]:
+def _split_job() -> tuple[jobs.Job, settings.Settings]:
     found = settings.Settings()
     return next(job for job in jobs.of(found) if job.stage.word == "split"), found
 
 
 @target
 def seals(draw: Draw) -> None:
-    job, found = _train_job()
+    job, found = _split_job()
     value = {"stage": "split", "fan": {}, "params": {}, "spec": {}, "code": "0", "upstream": {}, "files": {}}
     value |= {key: draw.value() for key in draw.sample(list(value), draw.randrange(3))}
     content = encode(json.dumps(draw.choice([value, value, draw.value()]), ensure_ascii=False))
     content = draw.mutated(content) if draw.random() < 0.5 else content
     _write(draw, job.seal, content)
-    for use in (
-        lambda: seal.differences(job),
-        lambda: stamps.is_stale(job, found),
-        lambda: seal.reopen(job, {}),
-    ):
+    for use in (lambda: seal.differences(job), lambda: seal.reopen(job, {}), lambda: stamps.freshen(found)):
         with contextlib.suppress(SotaqueError):
             use()
 
@@ -516,6 +513,7 @@ def run(seed: str, numbers: Iterator[int] | range, until_s: float = float("inf")
     findings, audio_inputs = Findings(), []
     before = Path.cwd()
     signal.signal(signal.SIGALRM, _interrupt)
+    logging.disable()  # warnings about input that is bad on purpose
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         shutil.copytree(ROOT / "workflow/models", settings.MODELS)
@@ -535,6 +533,7 @@ def run(seed: str, numbers: Iterator[int] | range, until_s: float = float("inf")
             _try_audio(audio_inputs, findings)
         finally:
             os.chdir(before)
+            logging.disable(logging.NOTSET)
     return findings
 
 

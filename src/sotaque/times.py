@@ -26,7 +26,7 @@ def kept(job: Job, want: dict[str, Any]) -> Iterator[None]:
     no seconds.
     """
     key, path, started, ended = files.sha256_of(want), path_of(job), time.monotonic(), False
-    before = _read(path)
+    before = files.read_json(path) if path.exists() else {}
     earlier_s = before["seconds"] if before.get("key") == key and not before["ended"] else 0.0
     try:
         yield
@@ -37,20 +37,10 @@ def kept(job: Job, want: dict[str, Any]) -> Iterator[None]:
             files.write_json(path, {"key": key, "seconds": seconds, "ended": ended})
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The record, empty where there is none that is whole: nothing depends on it but a figure on the page."""
-    with contextlib.suppress(OSError, ValueError):
-        value = files.read_json(path)
-        if isinstance(value, dict) and isinstance(value.get("seconds"), float) and "ended" in value:
-            return value
-    return {}
-
-
 def seconds(job: Job) -> float | None:
     """What the output that lies there took; None where it was made elsewhere, or the record is of another."""
     if not (path_of(job).exists() and job.seal.exists()):
         return None
     sealed = {key: value for key, value in files.read_json(job.seal).items() if key != "files"}
-    value = _read(path_of(job))
-    is_of_it = value and value["ended"] and value.get("key") == files.sha256_of(sealed)
-    return value["seconds"] if is_of_it else None
+    value = files.read_json(path_of(job))
+    return value["seconds"] if value["ended"] and value["key"] == files.sha256_of(sealed) else None

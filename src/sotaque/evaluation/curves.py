@@ -83,4 +83,6 @@ def to_csv(kind: type, rows: Iterable[Any]) -> str:
 def _known(kind: type, values: dict[str, Any]) -> Any:
     """A row of `kind` from those of the values that it has a field for."""
     names = {f.name for f in fields(kind)}
+    if not isinstance(values, dict):
+        raise ValueError(f"found {str(values)[:80]!r}, expected an object")
     return kind(**{key: value for key, value in values.items() if key in names})

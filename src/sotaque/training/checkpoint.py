@@ -130,7 +130,7 @@ class Scratch:
             state = files.read_json(folder / STATE)
             own = state.pop("own_sha256")
             progress, sums = Progress(**state["progress"]), dict(state["sha256"])
-            whole = own == files.sha256_of(state)
+            whole = own == files.sha256_of(state) and all(type(step) is int for step in progress.saved)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             whole = False
         if not whole:
