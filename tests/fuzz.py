@@ -35,6 +35,7 @@ from typing import Any
 import pyarrow
 import soundfile
 from pyarrow import parquet
+from ruamel.yaml import YAML
 
 from sotaque import audio, files, jobs, manifest, model_spec, sandbox, seal, settings, stamps, text, yaml_file
 from sotaque.backends.orpheus import codec
@@ -185,6 +186,28 @@ def model_file(draw: Draw) -> None:
     content = encode("\n".join(lines))
     _write(draw, settings.MODELS / "fuzz.yaml", draw.mutated(content) if draw.random() < 0.3 else content)
     json.dumps(dataclasses.asdict(model_spec.read("fuzz")), allow_nan=False).encode()
+
+
+def _are_same(ours: Any, theirs: Any) -> bool:
+    """Of one type throughout; a key of ours is always a string."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return len(ours) == len(theirs) and all(map(_are_same, ours.values(), theirs.values()))
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(_are_same, ours, theirs))
+    return type(ours) is type(theirs) and ours == theirs
+
+
+@target
+def yaml_as_dvc_reads_it(draw: Draw) -> None:
+    """What both read has one value."""
+    draw.input = draw.choice(["k: ", "- ", "k: [", "{a: ", ""]) + draw.word(6)
+    draw.input += draw.choice(["", "]", "}", f"\nb: {draw.word(5)}"])
+    value = yaml_file.parse(draw.input, "x")
+    try:
+        theirs = YAML(typ="safe").load(draw.input)
+    except Exception:  # it takes less than we do, which is no wrong value
+        return
+    assert _are_same(value, theirs), f"{value!r:.200} is not {theirs!r:.200}"
 
 
 @target
