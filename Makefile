@@ -56,7 +56,8 @@ test: $(BACKENDS)  ## run the tests
 
 test-cpus: $(BACKENDS)  ## run the tests that compute as older processors do; FILES=... for some
 	@python tests/run_on_cpus.py $(FILES)
-fuzz: $(INSTALLED)  ## feed every reader broken input: SECONDS=60 SEED=1; each traceback is saved in scratch/fuzz/
+
+fuzz: $(INSTALLED)  ## feed every reader broken input; SECONDS=..., SEED=...
 	@python tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 
 compare-tiny: $(BACKENDS)  ## put four tiny random families side by side: scratch/compare-tiny/results/compare.html
