@@ -1,10 +1,8 @@
 """files: nothing half-written ever has a final name; checksums are those of the standard tools."""
 
-import contextlib
 import errno
 import hashlib
 import os
-import resource
 import stat
 import tracemalloc
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from faults import largest_file
 from sotaque import files, manifest
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject
@@ -187,17 +186,6 @@ def test_what_is_no_regular_file_is_said_so_and_never_waited_for(tmp_path, kind)
         files.read_untrusted(path, 10)
     with pytest.raises(ClipError, match="missing"):
         list(files.iterate_lines(path))
-
-
-@contextlib.contextmanager
-def largest_file(size):
-    """No file may grow beyond `size` bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 WRITERS = {

@@ -253,6 +253,12 @@ def test_yaml_1_1_is_not_read(verify):
     )
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "nowhere/params.yaml"])
+def test_a_name_that_no_file_has_is_one_message(workplace, capsys, name):
+    assert cli.main(["verify", "--params", name]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "loop"])
 def test_what_is_no_file_is_not_waited_for(workplace, capsys, kind):
     path = Path("params.yaml")

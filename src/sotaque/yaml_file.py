@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import copy
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def read(path: Path) -> Any:
     try:
         raw = files.read_untrusted(Path(path), MAX_BYTES)
     except ClipError as error:
-        if not Path(path).exists():
+        if not os.path.lexists(path):
             raise SettingsError(f"{path}: there is no such file") from None
         raise SettingsError(f"{error.reason}; expected a YAML file of at most {MAX_BYTES} bytes") from None
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
