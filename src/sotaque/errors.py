@@ -34,6 +34,7 @@ REMEDIES = {
     "held-back": "limit the one peak, a click or a plosive, in an audio editor",
     "json": "make the line one JSON object, as json.dumps writes it",
     "leak": "nothing need be done; to train on it, name no part for the other clip, or take that one out",
+    "line-too-long": "put one clip on each line; if the line is one, give it its transcript only",
     "long": "cut it into utterances",
     "markup": "nothing need be done; look whether what is left is what is said",
     "missing": "put the file where the listing says, or correct the listing",

@@ -53,8 +53,8 @@ def read_context(network: Path, key: str) -> int:
     """The most positions that a network reads, by config.json; raises ModelError where `key` is not there."""
     path = network / "config.json"
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return int(files.read_json(path)[key])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"{path}: {key} is not there ({error}); fetch the model again") from None
 
 
