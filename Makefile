@@ -9,6 +9,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 CORES ?= all
+SECONDS ?= 60
+SEED ?= 1
 INSTALLED := $(VENV)/.sotaque-installed
 BACKENDS := $(VENV)/.sotaque-backends
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -55,6 +57,9 @@ test: $(BACKENDS)  ## run the tests
 test-cpus: $(BACKENDS)  ## run the tests that compute as older processors do; FILES=... for some
 	@python tests/run_on_cpus.py $(FILES)
 
+fuzz: $(INSTALLED)  ## feed every reader broken input; SECONDS=..., SEED=...
+	@python tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+
 compare-tiny: $(BACKENDS)  ## put four tiny random families side by side: scratch/compare-tiny/results/compare.html
 	@python tests/compare_tiny.py scratch/compare-tiny $(CORES)
 
@@ -97,4 +102,4 @@ lock: pyproject.toml  ## write requirements.lock anew from the ranges of pyproje
 clean:  ## remove everything that the pipeline made; raw corpora and the environment stay
 	@rm -rf data/raw/demo data/manifest data/wav data/measures data/quality data/splits data/tokens data/export models results logs scratch .stamps .locks
 
-.PHONY: help install backends demo test test-cpus compare-tiny lint format bench micro ui pull lock clean
+.PHONY: help install backends demo test test-cpus fuzz compare-tiny lint format bench micro ui pull lock clean

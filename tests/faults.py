@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ class Faults(contextlib.AbstractContextManager):
         """The exit status, negative for a signal; what the command said is in LOG."""
         print(json.dumps({"words": words, **fault}), file=self._process.stdin, flush=True)
         return int(self._process.stdout.readline())
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """In this process, no file may grow beyond `size` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def serve() -> None:

@@ -244,6 +244,39 @@ def test_every_model_that_is_shipped_can_be_read_when_it_is_pinned(workplace):
         assert spec.weights_licence
 
 
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("../../..", "codec.folder is '../../..', which holds"),
+        (".", "codec.folder is '.', which holds"),
+        ("/", "codec.folder is '/', which holds"),
+        (
+            "models",
+            "codec.folder is 'models', which holds models/mine/base, where the part is copied",
+        ),
+        ("models/mine/base/codec", "which holds models/mine/base, .* or lies in it"),
+        ("loop", "codec.folder is 'loop', which cannot be looked at"),
+        ("x" * 300, "which cannot be looked at: .*File name too long"),
+        ("many", "which holds at least 1001 entries of .* bytes; a part has at most 1000"),
+        ("huge", "which holds at least 1 entries of 1000000000000 bytes"),
+    ],
+)
+def test_a_folder_that_is_no_part_is_refused_before_anything_is_hashed_or_copied(parts, folder, told):
+    if folder == "loop":
+        Path("loop").symlink_to("loop")
+    if folder == "many":
+        for number in range(model_spec.MAX_FILES + 1):
+            files.write_text(Path(f"many/{number // 100}/{number}.bin"), "")
+    if folder == "huge":
+        Path("huge").mkdir()
+        with open("huge/model.safetensors", "wb") as stream:
+            stream.truncate(10**12)
+    rewrite("{folder: parts/codec}", f"{{folder: {folder}}}")
+    with pytest.raises(SettingsError, match=f"workflow/models/mine.yaml: .*{told}"):
+        model_spec.read("mine")
+    assert not Path("models/mine").exists()
+
+
 def test_a_missing_folder_says_what_to_put_there(parts):
     rewrite("parts/codec", "elsewhere")
     with pytest.raises(ModelError, match=r"codec.folder is elsewhere.*put config.json, pytorch_model.bin or"):
@@ -287,6 +320,9 @@ def test_a_whisper_checkpoint_must_be_one_that_whisper_knows(parts):
     ("lora_targets: [q_proj]", "lora_targets: '(q_proj'", r"lora_targets is '\(q_proj', expected a list"),
     ("lora_targets: [q_proj]", "lora_targets: []", "lora_targets is empty, .*expected names of modules"),
     ("lora_targets: [q_proj]", "lora_targets: ''", "lora_targets is empty, .*expected names of modules"),
+    ("lora_targets: [q_proj]", "lora_targets: 'a{99999999999999}'", "lora_targets is .*, expected a list"),
+    ("lora_targets: [q_proj]", f"lora_targets: '{'(' * 9000}'", "lora_targets is .*, expected a list"),
+    ("{folder: parts/codec}", "{folder: a, files: ['']}", "codec.files holds '', expected patterns"),
     ("lora_targets: [q_proj]", "lora_targets: 5", "lora_targets is 5, expected a list"),
 ])  # fmt: skip
 def test_a_fault_in_the_models_file_is_named(parts, old, new, told):

@@ -5,11 +5,17 @@ import hashlib
 import os
 import stat
 import tracemalloc
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from sotaque import files
+from faults import largest_file
+from sotaque import files, manifest
 from sotaque.errors import ClipError
+from sotaque.manifest import Reject
 
 
 def test_what_is_written_is_there_and_readable_by_all(tmp_path):
@@ -207,6 +213,48 @@ def test_what_is_no_regular_file_is_said_so_and_never_waited_for(tmp_path, kind)
         files.read_untrusted(path, 10)
     with pytest.raises(ClipError, match="missing"):
         list(files.iterate_lines(path))
+
+
+WRITERS = {
+    "safetensors": lambda path: files.save_tensors({"a": torch.ones(100_000)}, path),
+    "torch": lambda path: files.save_torch({"a": torch.ones(100_000)}, path),
+    "npy": lambda path: files.write_bytes(path, files.npy(np.ones(100_000))),
+    "json": lambda path: files.write_json(path, ["one"] * 100_000),
+    "manifest": lambda path: manifest.write(path, [Reject(f"a{n}", "b", "c", "d", "e") for n in range(9000)]),
+}
+
+
+@pytest.mark.parametrize("size", [0, 1000, 399_990])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_an_os_error_that_names_the_file_and_leaves_nothing(tmp_path, writer, size):
+    """The last size lies in the last bytes of the tensors, which are written behind a header."""
+    full = pytest.raises(OSError, match="File too large")
+    with largest_file(size), full as caught, files.atomic_folder(tmp_path / "made") as folder:
+        WRITERS[writer](folder / "a.bin")
+    assert caught.value.errno == errno.EFBIG
+    assert Path(caught.value.filename).name == "a.bin"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_torch_says_what_the_disk_said():
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        files.save_torch({"a": torch.ones(100_000)}, Path("/dev/full"))
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
+    files.save_tensors(tensors, tmp_path / "a.safetensors")
+    files.save_torch(tensors, tmp_path / "a.pt")
+    for found in (load_file(tmp_path / "a.safetensors"), torch.load(tmp_path / "a.pt", weights_only=True)):
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) for key in tensors)
+
+
+def test_an_error_that_is_not_the_disk_s_stays_what_it_is(tmp_path):
+    shared = torch.ones(4)
+    with pytest.raises(RuntimeError, match="share memory"):
+        files.save_tensors({"a": shared, "b": shared}, tmp_path / "a.safetensors")
 
 
 def test_json_that_is_nested_too_deep_is_a_value_error(tmp_path):

@@ -47,17 +47,41 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "t", "speaker": "s", "language": "
         ("[1, 2]", "line 2: "),
         ("7", "line 2: "),
         ("null", "line 2: "),
+        ("[" * 100_000, "line 2: not JSON: brackets are nested too deep"),
+        ("\udcff", "line 2: not JSON"),
         ('{"id": "b"}', r"line 2: .*audio"),
+        (GOOD.replace('"a"', "7"), r"line 2: id is 7, expected str"),
+        (GOOD.replace('"t"', "[[]]"), r"line 2: text is \[\[\]\], expected str"),
+        (GOOD.replace('"t"', '"\\ud800"'), r"line 2: text holds bytes that are not UTF-8"),
+        (GOOD.replace("}", ', "duration_s": NaN}'), r"line 2: duration_s is nan, expected float"),
+        (GOOD.replace("}", ', "duration_s": 1e999}'), r"line 2: duration_s is inf, expected float"),
+        (GOOD.replace("}", f', "duration_s": {10**400}}}'), r"line 2: duration_s is 10+, expected float"),
+        (GOOD.replace("}", f', "duration_s": {"9" * 5000}}}'), r"line 2: not JSON: Exceeds the limit"),
         (GOOD.replace('"a"', '"b"').replace("}", ', "colour": 1}'), r"line 2: unknown fields \['colour'\]"),
         (GOOD, r"line 2: the id 'a' stands twice"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, message):
     path = tmp_path / "m.jsonl"
-    path.write_text(f"{GOOD}\n{line}\n", encoding="utf-8")
+    path.write_text(f"{GOOD}\n{line}\n", encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InputError, match=message) as caught:
         manifest.read(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_line_that_is_far_too_long_is_named_and_needs_no_memory(tmp_path):
+    path = tmp_path / "m.jsonl"
+    with open(path, "wb") as stream:
+        stream.write(GOOD.encode() + b"\n")
+        stream.truncate(2**28)
+    with pytest.raises(InputError, match=r"m\.jsonl, line 2: over 4194304 characters on one line"):
+        manifest.read(path)
+
+
+def test_a_whole_number_is_a_duration_too(tmp_path):
+    (tmp_path / "m.jsonl").write_text(GOOD.replace("}", ', "duration_s": 3, "end_s": null}') + "\n")
+    [row] = manifest.read(tmp_path / "m.jsonl")
+    assert (row.duration_s, type(row.duration_s), row.end_s) == (3.0, float, None)
 
 
 def test_a_missing_manifest_says_how_to_make_it():

@@ -8,6 +8,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import tiny
+from faults import largest_file
 from sotaque import backends, files
 from sotaque.errors import ModelError
 from sotaque.settings import Lora
@@ -55,6 +56,15 @@ def test_a_merged_weight_is_base_plus_scaled_product(settings):
     assert torch.allclose(after[f"{name}.weight"], before[f"{name}.weight"] + 2 * b @ a, atol=1e-6)
     same = "model.layers.0.self_attn.k_proj.weight"
     assert torch.equal(after[same], before[same])
+
+
+def test_a_full_disk_leaves_no_merged_model_and_names_the_file(settings):
+    size = (BASE / "network/model.safetensors").stat().st_size
+    with largest_file(size - 1), pytest.raises(OSError, match=r"File too large: '.*model\.safetensors'"):
+        run(settings)
+    assert not OUT.exists()
+    assert not list(OUT.parent.glob(".merged*")), "nothing half-written is left"
+    run(settings)
 
 
 def test_a_merged_model_carries_the_licence_of_its_base(settings):

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ COMMAND += [
 ]
 
 SERVER = """
-import importlib, json, os, signal, sys, traceback
+import importlib, json, os, resource, signal, sys, traceback
 import sotaque.backends.orpheus, sotaque.training.train
 from sotaque.__main__ import main
 
@@ -58,6 +59,8 @@ for line in sys.stdin:
             os.dup2(told, 1), os.dup2(told, 2)
             if order["plant"]:
                 plant(*order["plant"])
+            if order["file_bytes"]:
+                resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (order["file_bytes"],))
             status = main(order["words"])
         except SystemExit as leaving:
             status = leaving.code
@@ -78,8 +81,8 @@ class Runner:
         )
         self.told = ""
 
-    def start(self, plant=None) -> int:
-        order = {"folder": str(Path.cwd()), "words": COMMAND, "plant": plant}
+    def start(self, plant=None, file_bytes=0) -> int:
+        order = {"folder": str(Path.cwd()), "words": COMMAND, "plant": plant, "file_bytes": file_bytes}
         print(json.dumps(order), file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
@@ -89,8 +92,8 @@ class Runner:
         self.told = Path("told.txt").read_text()
         return status
 
-    def run(self, plant=None) -> int:
-        self.start(plant)
+    def run(self, plant=None, file_bytes=0) -> int:
+        self.start(plant, file_bytes)
         return self.wait()
 
 
@@ -173,6 +176,24 @@ def test_asked_to_stop_before_the_loop_it_stops_there(runner, world, finished, p
     assert runner.run([place, 1, name]) == 75, runner.told
     assert f"train: stopped by {name} before the first step; the same command begins it" in runner.told
     assert "Traceback" not in runner.told
+    assert runner.run() == 0
+    assert_as_undisturbed(finished)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.safetensors"])
+def test_files_that_may_not_grow_are_one_message_and_no_half_checkpoint(runner, world, finished, name):
+    """The limit is a byte less than the file of the first checkpoint takes; without it, the same bytes."""
+    assert runner.run([LOOK, SAVED[2] + 1, "SIGKILL"]) == -signal.SIGKILL
+    [whole] = Path("scratch/train").rglob(name)
+    size = whole.stat().st_size
+    shutil.rmtree("scratch")
+    assert runner.run(file_bytes=size - 1) == 1
+    assert re.search(
+        rf"^sotaque train: \S+/{name}: File too large; .* run the same command again$", runner.told, re.M
+    )
+    assert "Traceback" not in runner.told
+    assert not list(Path("scratch/train").rglob("step-*")), "nothing half-written is left"
+    assert not tiny.LORA.exists()
     assert runner.run() == 0
     assert_as_undisturbed(finished)
 

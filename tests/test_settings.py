@@ -73,8 +73,8 @@ def test_what_is_left_out_has_its_default(params):
         ("lr: [1]", r"lr is \[1\], expected a number"),
         ("lr: 2", r"lr is 2\.0, allowed: 0\.0 to 1\.0"),
         ("lr: -1e-4", r"lr is -0\.0001, allowed"),
-        ("lr: .nan", r"lr is nan, allowed"),
-        ("lr: .inf", r"lr is inf, allowed"),
+        ("lr: .nan", r"line 1: lr is \.nan; expected a finite number"),
+        ("lr: -.inf", r"line 1: lr is -\.inf; expected a finite number"),
         ("seed: 1.5", r"seed is 1\.5, expected a whole number"),
         ("seed: -1", r"seed is -1, allowed: 0 to"),
         ("epochs: 0", r"epochs is 0, allowed: 1 to 10000"),
@@ -89,10 +89,10 @@ def test_what_is_left_out_has_its_default(params):
         ("lr: fast", r"lr is 'fast', expected a number from 0\.0 to 1\.0"),
         ("lora:\n  rank: 0", r"lora\.rank is 0, allowed: 1 to 1024"),
         ("- a", r"the file is \['a'\], expected a mapping"),
-        ("lr: 1\nlr: 2", r"not valid YAML.*'lr' stands twice"),
+        ("lr: 1\nlr: 2", r"line 2: the key 'lr' stands twice; keep one"),
         ("lora:\n  rank: 1\n  rank: 1", r"'rank' stands twice"),
         ("lr: [1", r"not valid YAML"),
-        ("a: !!python/object/apply:os.system [x]", r"not valid YAML"),
+        ("a: !!python/object/apply:os.system [x]", r"line 1: a has the tag .*os\.system; tags are not read"),
         ("split:\n  val_share: 0.5\n  test_share: 0.5", r"split\.val_share 0\.5 and split\.test_share 0\.5"),
         ("normalize:\n  min_s: 5\n  max_s: 5", r"normalize\.min_s 5\.0 must be below normalize\.max_s 5\.0"),
         ("train: {shard: true, processes: 2}", r"train\.shard is true, which is for train\.method: full"),
@@ -105,6 +105,19 @@ def test_what_is_left_out_has_its_default(params):
         ("train: {method: full}\nlora: {base_4bit: true}", r"lora\.base_4bit is true, which is for"),
         ("ingest:\n  corpus: ../mine", r"ingest\.corpus is '\.\./mine'.*without a slash"),
         ("ingest:\n  corpus: ''", r"ingest\.corpus is ''"),
+        ("ingest:\n  corpus: /etc", r"ingest\.corpus is '/etc'"),
+        ("ingest:\n  corpus: .", r"ingest\.corpus is '\.'"),
+        ('ingest: {corpus: "a\\nb"}', r"ingest\.corpus is 'a\\nb'"),
+        (f"ingest: {{corpus: {'ç' * 128}}}", r"ingest\.corpus is 'ç+\.\.\.ç+', .* at most 255 bytes"),
+        ('model: "m$(touch x)"', r"model is 'm\$\(touch x\)', expected at most 64 of the letters"),
+        ("model: ..", r"model is '\.\.', expected at most 64"),
+        ("model: a/b", r"model is 'a/b', expected at most 64"),
+        ("model: a b", r"model is 'a b', expected at most 64"),
+        ("model: -rf", r"model is '-rf', expected at most 64"),
+        ("model: voz-ção", r"model is 'voz-ção', expected at most 64"),
+        ('model: "micro\\n"', r"model is 'micro\\n', expected at most 64"),
+        (f"model: {'a' * 65}", r"model is 'a+', expected at most 64"),
+        ("compare: {models: [micro, 'a;b']}", r"compare\.models is 'a;b', expected at most 64"),
         ("ingest:\n  corpus: ..", r"ingest\.corpus is '\.\.'"),
     ],
 )
@@ -119,6 +132,20 @@ def test_both_ends_of_a_range_are_allowed(params, field):
     bounds = {f.name: f.metadata.get("range") for f in dataclasses.fields(settings.Settings)}[field]
     for value in bounds:
         assert getattr(params(f"{field}: {value}\n"), field) == value
+
+
+@pytest.mark.parametrize(
+    "name", ["Conceição 2", "x; touch y #", "a'b", 'a"b', "$(touch z)", "-x", "~", "a|b"]
+)
+def test_a_corpus_folder_may_have_any_name(params, name):
+    quoted = name.replace("'", "''")
+    assert params(f"ingest: {{corpus: '{quoted}'}}").ingest.corpus == name
+
+
+def test_a_models_file_with_a_name_for_the_shell_is_refused_though_it_is_there(params):
+    (settings.MODELS / "micro.yaml").rename(settings.MODELS / "m$(touch x).yaml")
+    with pytest.raises(SettingsError, match=r"model is 'm\$\(touch x\)', expected at most 64"):
+        params('model: "m$(touch x)"')
 
 
 def test_a_missing_and_an_unreadable_file_are_named(workplace):

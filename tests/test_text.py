@@ -203,6 +203,13 @@ def test_a_hundred_thousand_texts_take_less_than_a_minute(language):
     assert (time.process_time() - start) / len(texts) < 0.6e-3 * 2, "twice, for a slow machine"
 
 
+@pytest.mark.parametrize("language", ["pt", "es", "en", "ar", "fr", "zh"])
+@pytest.mark.parametrize("sign", ["", "€", "1e", "No. ", "-", "1."])
+def test_a_number_of_five_thousand_digits_breaks_no_normaliser(language, sign):
+    """Python parses 4,300 digits at most; Whisper's normaliser then ends in an AssertionError."""
+    assert text.normalize_for_wer(f"{sign}{'9' * 5000} a", language)
+
+
 def test_the_table_of_languages_is_whisper_s():
     from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 

@@ -1,6 +1,14 @@
 """A real MLflow over a real SQLite, in a folder of the test's own."""
 
+import contextlib
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -100,12 +108,149 @@ def test_the_data_of_a_run_are_named_by_their_seals(client):
     )
 
 
-def test_a_server_that_does_not_answer_costs_a_warning(workplace, monkeypatch, caplog):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    found = run_pipeline("1e-4")
-    assert "the pipeline goes on without it" in caplog.text
+def refuse(connection):
+    connection.close()
+
+
+def keep_silent(connection):
+    connection.recv(2**16)
+
+
+def answer_500(connection):
+    while connection.recv(2**16):
+        connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def trickle(connection):
+    """An answer that never ends: no single wait for a byte is long."""
+    connection.recv(2**16)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def loopback_server(behave):
+    """A server on this machine; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        connections = []
+
+        def behave_until_closed(connection):
+            with contextlib.suppress(OSError):
+                behave(connection)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(listening.accept()[0])
+                    threading.Thread(target=behave_until_closed, args=connections[-1:], daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize("behave", [refuse, keep_silent, answer_500, trickle])
+def test_a_server_that_does_not_answer_costs_a_warning_and_seconds(workplace, monkeypatch, caplog, behave):
+    """Two stages ask it, train at each point and report at its end; each warns once."""
+    monkeypatch.setattr(tracking, "WAIT_S", 1.0)
+    monkeypatch.setattr(tracking, "PUBLISH_S", 1.0)
+    with loopback_server(behave) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        started = time.monotonic()
+        found = run_pipeline("1e-4")
+        took_s = time.monotonic() - started
+    assert took_s < 20
+    assert [record.name for record in caplog.records].count("sotaque") == 2
+    assert caplog.text.count("the pipeline goes on without it") == 2
     assert all(job.seal.exists() for job in jobs.of(found) if job.stage.word == "report")
+
+
+def test_a_port_where_nobody_listens_costs_a_warning(workplace, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    run_pipeline("1e-4")
+    assert caplog.text.count("the pipeline goes on without it") == 2
+
+
+@contextlib.contextmanager
+def mlflow_server(folder):
+    """A real one over a database in `folder`, in a process group of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        f"{folder}/files",
+    ]
+    with open(folder / "server.log", "wb") as log:
+        server = subprocess.Popen([*command, *store], stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}")
+        yield server, f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+POINTS = 5
+
+
+def wait_until_healthy(address):
+    for _ in range(900):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=1):  # noqa: S310
+            return
+        time.sleep(0.1)
+
+
+def log_points(fault):
+    """Of a train stage that is killed at its end; `fault` befalls the server after the first point."""
+    found = settings.read(Path("params.yaml"))
+    job = next(job for job in jobs.of(found) if job.stage.word == "train")
+    with contextlib.suppress(KeyboardInterrupt), tracking.stage(job, found):
+        tracking.log_metrics({"train_nats": 3.0}, step=1)
+        fault()
+        started = time.monotonic()
+        for step in range(2, POINTS + 1):
+            tracking.log_metrics({"train_nats": 2.0}, step=step)
+        assert time.monotonic() - started < 15
+        raise KeyboardInterrupt
+
+
+def test_a_server_that_dies_in_the_middle_keeps_what_it_had(workplace, empty_database, monkeypatch, caplog):
+    """Stopped, it accepts connections and never answers; killed, it refuses them."""
+    shutil.copy(empty_database, workplace)
+    warning = "the pipeline goes on without it"
+
+    def signal_server(number):
+        monkeypatch.setattr(tracking, "WAIT_S", 2.0)
+        os.killpg(server.pid, number)
+
+    with mlflow_server(workplace) as (server, address):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setattr(tracking, "WAIT_S", 90.0)  # a busy machine's server is slow, and well
+        Path("params.yaml").write_text("lr: 1e-4\n")
+        log_points(lambda: None)
+        assert warning not in caplog.text
+        Path("params.yaml").write_text("lr: 2e-4\n")
+        log_points(lambda: signal_server(signal.SIGSTOP))
+        assert caplog.text.count(warning) == 1
+        os.killpg(server.pid, signal.SIGCONT)
+        wait_until_healthy(address)
+        monkeypatch.setattr(tracking, "WAIT_S", 90.0)
+        Path("params.yaml").write_text("lr: 3e-4\n")
+        log_points(lambda: signal_server(signal.SIGKILL))
+        assert caplog.text.count(warning) == 2
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    experiment = client.get_experiment_by_name("sotaque").experiment_id
+    runs = client.search_runs([experiment], "tags.`stage.job` = 'train'", order_by=["attributes.start_time"])
+    curves = [client.get_metric_history(run.info.run_id, "train_nats") for run in runs]
+    assert [point.step for point in curves[0]] == list(range(1, POINTS + 1))
+    assert [(curve[0].step, curve[0].value) for curve in curves] == [(1, 3.0)] * 3
 
 
 def test_tensorboard_reads_the_curve_of_train(workplace):

@@ -40,6 +40,7 @@ def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
         for part, needed in {"network": family.network, "codec": family.codec, "asr": ASR}.items():
             source = getattr(spec, part)
             root = locate(source, part, needed, model, offline=settings.fetch.offline)
+            check_names(root, part, needed, source, model)  # before anything is copied
             for path in wanted_files(root, source):
                 bring(path, folder / part / path.relative_to(root), source, copies)
             check(folder / part, part, needed, source, model)
@@ -143,15 +144,7 @@ def _listed(needed: Files) -> str:
 
 def check(folder: Path, part: str, needed: Files, source: Source, model: Path) -> None:
     """Every needed file is there and every pinned checksum agrees."""
-    for names in needed:
-        if not any(list(folder.glob(name)) for name in names):
-            there = ", ".join(p.relative_to(folder).as_posix() for p in files.walk(folder)[:12]) or "nothing"
-            taken = f", where {part}.files takes only {', '.join(source.files)}" if source.files else ""
-            raise ModelError(
-                f"{model}: {part} lacks {' or '.join(names)}; found: {there}{taken}; "
-                f"expected: {_listed(needed)}; bring it to {source.folder or source.hub or source.whisper}, "
-                f"or correct {part} in {model}"
-            )
+    check_names(folder, part, needed, source, model)
     for name, expected in source.sha256.items():
         path = folder / name
         if not path.is_file():
@@ -161,6 +154,18 @@ def check(folder: Path, part: str, needed: Files, source: Source, model: Path) -
             raise ModelError(
                 f"{model}: {part}/{name} has sha256 {found}, expected {expected}; "
                 "the file is damaged or of another revision: fetch it again, or correct the pin"
+            )
+
+
+def check_names(folder: Path, part: str, needed: Files, source: Source, model: Path) -> None:
+    for names in needed:
+        if not any(list(folder.glob(name)) for name in names):
+            there = ", ".join(p.relative_to(folder).as_posix() for p in files.walk(folder)[:12]) or "nothing"
+            taken = f", where {part}.files takes only {', '.join(source.files)}" if source.files else ""
+            raise ModelError(
+                f"{model}: {part} lacks {' or '.join(names)}; found: {there}{taken}; "
+                f"expected: {_listed(needed)}; bring it to {source.folder or source.hub or source.whisper}, "
+                f"or correct {part} in {model}"
             )
 
 

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -26,6 +27,7 @@ from sotaque.errors import ClipError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 MAX_LINE_CHARACTERS = 2**22
 BYTE_ORDER_MARKS = {
@@ -146,6 +148,56 @@ def npy(array: np.ndarray) -> bytes:
     content = io.BytesIO()
     np.save(content, np.ascontiguousarray(array), allow_pickle=False)
     return content.getvalue()
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file; raises OSError where the library has an error of its own for a full disk."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+
+
+def save_torch(value: Any, path: Path) -> None:
+    """torch.save; raises OSError where torch speaks of an unexpected position when the disk is full."""
+    import torch
+
+    with path.open("wb", buffering=0) as stream:
+        watched = _Watched(stream)
+        try:
+            torch.save(value, watched)
+        except Exception as error:
+            found = watched.error or error
+            if isinstance(found, OSError):
+                found.filename = str(path)
+            raise found from None
+
+
+class _Watched:
+    """A stream that is written whole, and remembers its first error."""
+
+    def __init__(self, stream: io.FileIO):
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, content: bytes | memoryview) -> int:
+        rest = memoryview(content).cast("B")
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as error:
+            self.error = self.error or error
+            raise
+        return len(content)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def write_json(path: Path, value: Any) -> None:

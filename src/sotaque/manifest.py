@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any, Self
 
 from sotaque import files
 from sotaque.errors import ClipError, InputError
+
+_DAMAGED = "run the stage that writes it again"
+_LARGEST = 2**53  # of whole numbers that a float holds exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +102,61 @@ def _lines(rows: Iterable[Any]) -> Iterator[str]:
 def read(path: Path, kind: type = Utterance) -> list[Any]:
     """Read JSONL rows of `kind`.
 
-    Raises InputError naming file and line when a line is not JSON, lacks a field or has an unknown one.
+    Raises InputError naming file and line when a line is not JSON, lacks a field, has an unknown one or one
+    of another type.
     """
     if not path.exists():
         raise InputError(
             f"{path}: there is no such file; run the stage that writes it (snakemake --cores all)"
         )
-    known = {f.name for f in fields(kind)}
+    types = _types_of(kind)
     rows = {}
-    with path.open(encoding="utf-8", newline="\n") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line == "\n":
+    try:
+        for number, line, is_cut in files.iterate_lines(path):
+            if not line:
                 continue
-            try:
-                value = json.loads(line)
-                unknown = set(value) - known
-                if unknown:
-                    raise ValueError(f"unknown fields {sorted(unknown)}, expected {sorted(known)}")
-                row = kind(**value)
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{path}, line {number}: {error}") from None
+            row = _row(line, is_cut, kind, types, f"{path}, line {number}")
             if row.id in rows:
                 raise InputError(f"{path}, line {number}: the id {row.id!r} stands twice")
             rows[row.id] = row
+    except ClipError as error:
+        raise InputError(f"{error.reason}; {_DAMAGED}") from None
     return list(rows.values())
+
+
+def _types_of(kind: type) -> dict[str, tuple[type, ...]]:
+    """Field -> the types that its value may have; NoneType for null."""
+    hints = typing.get_type_hints(kind)
+    return {
+        name: typing.get_args(hint) if typing.get_origin(hint) is UnionType else (hint,)
+        for name, hint in hints.items()
+    }
+
+
+def _row(line: str, is_cut: bool, kind: type, types: dict[str, tuple[type, ...]], where: str) -> Any:
+    """One row; every value has the type that its field declares, and whole numbers are numbers too."""
+    if is_cut:
+        raise InputError(f"{where}: over {len(line)} characters on one line; {_DAMAGED}")
+    try:
+        value = files.parse_json(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON: {error}; {_DAMAGED}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: found {line[:80]!r}, expected one JSON object; {_DAMAGED}")
+    unknown, missing = value.keys() - types.keys(), types.keys() - value.keys()
+    missing -= {field.name for field in fields(kind) if field.default is not MISSING}
+    if unknown or missing:
+        raise InputError(
+            f"{where}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}, "
+            f"expected {sorted(types)}; {_DAMAGED}"
+        )
+    for name, found in value.items():
+        allowed = types[name]
+        if float in allowed and type(found) is int and abs(found) < _LARGEST:
+            value[name] = found = float(found)
+        if type(found) not in allowed or (isinstance(found, float) and not math.isfinite(found)):
+            words = " or ".join("null" if one is type(None) else one.__name__ for one in allowed)
+            raise InputError(f"{where}: {name} is {found!r:.80}, expected {words}; {_DAMAGED}")
+        if isinstance(found, str) and found != found.encode("utf-8", "replace").decode("utf-8"):
+            raise InputError(f"{where}: {name} holds bytes that are not UTF-8; {_DAMAGED}")
+    return kind(**value)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from sotaque import settings as settings_module
 from sotaque import yaml_file
 from sotaque.backends.families import FAMILIES
 from sotaque.errors import SettingsError
-from sotaque.settings import Settings
+from sotaque.settings import Settings, abbreviate
 
 OWN = ("generation", "learning")  # sections that each family has in its own way
 ORIGINS = ("folder", "hub", "whisper")  # a part comes from one of them
 PLACEHOLDER = "FOLDER"  # what the shipped files say where a folder is to be named
+# Of one part: a few dozen files; the largest network trained here takes a tenth of the bytes.
+MAX_FILES, MAX_BYTES = 1000, 2**37
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def read(model: str) -> ModelSpec:
     path = path_of(model)
     spec = _build(yaml_file.read(path), path)
     faults, unnamed = [], []
+    base = Path("models") / model / "base"
     for part in ("network", "codec", "asr"):
         source = getattr(spec, part)
         named = [key for key in ORIGINS if getattr(source, key) is not None]
@@ -75,13 +80,20 @@ def read(model: str) -> ModelSpec:
             raise SettingsError(
                 f"{path}: {part}.{named[0]} is empty; write what it is, or name another origin"
             )
+        for pattern in source.files:
+            if not PurePath(pattern).parts:
+                raise SettingsError(
+                    f"{path}: {part}.files holds {pattern!r}, expected patterns of file names"
+                )
+        if source.folder not in (None, PLACEHOLDER):
+            _check_folder(Path(source.folder), base, f"{path}: {part}.folder is {abbreviate(source.folder)}")
         if source.whisper and part != "asr":
             raise SettingsError(
-                f"{path}: {part}.whisper is {source.whisper!r}, and only asr can be a Whisper checkpoint; "
-                f"write {{folder: PATH}}, or hub and revision"
+                f"{path}: {part}.whisper is {abbreviate(source.whisper)}, and only asr can be a Whisper "
+                f"checkpoint; write {{folder: PATH}}, or hub and revision"
             )
         if source.hub and not re.fullmatch("[0-9a-f]{40}", source.revision or ""):
-            faults.append(f"{part}.hub is {source.hub!r} at revision {source.revision!r}")
+            faults.append(f"{part}.hub is {abbreviate(source.hub)} at revision {abbreviate(source.revision)}")
         if source.folder == PLACEHOLDER:
             unnamed.append(f"{part}.folder is {PLACEHOLDER}")
     if unnamed:
@@ -96,6 +108,33 @@ def read(model: str) -> ModelSpec:
             "write {folder: PATH} in place of hub and revision"
         )
     return spec
+
+
+def _check_folder(folder: Path, base: Path, found: str) -> None:
+    """Raise SettingsError for a folder that is no part of a model: all of it would be hashed and copied.
+
+    base: where `fetch` writes. found: the beginning of the message.
+    """
+    fix = "name the folder that holds the files of this part alone"
+    try:
+        resolved, out = folder.resolve(), base.resolve()
+        if out.is_relative_to(resolved) or resolved.is_relative_to(out):
+            raise SettingsError(
+                f"{found}, which holds {base}, where the part is copied to, or lies in it; {fix}"
+            )
+        if Path.cwd().is_relative_to(resolved):
+            raise SettingsError(f"{found}, which holds the whole project; {fix}")
+        walk = os.walk(folder) if folder.is_dir() else ()
+        inside = (os.path.join(at, name) for at, folders, names in walk for name in (*folders, *names))
+        paths = list(itertools.islice(inside, MAX_FILES + 1))
+        size = sum(os.stat(path).st_size for path in paths if os.path.isfile(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"{found}, which cannot be looked at: {error}; {fix}") from None
+    if len(paths) > MAX_FILES or size > MAX_BYTES:
+        raise SettingsError(
+            f"{found}, which holds at least {len(paths)} entries of {size} bytes; a part has at most "
+            f"{MAX_FILES} of {MAX_BYTES} bytes; {fix}"
+        )
 
 
 def of(settings: Settings) -> ModelSpec:
@@ -115,7 +154,7 @@ def _build(values: Any, path: Path) -> ModelSpec:
     plain = {k: v for k, v in values.items() if k not in OWN} if isinstance(values, dict) else values
     spec = settings_module.build(ModelSpec, plain, str(path))
     if spec.backend not in FAMILIES:
-        raise SettingsError(f"{path}: backend is {spec.backend!r}, allowed: {', '.join(FAMILIES)}")
+        raise SettingsError(f"{path}: backend is {abbreviate(spec.backend)}, allowed: {', '.join(FAMILIES)}")
     if not spec.lora_targets:
         raise SettingsError(
             f"{path}: lora_targets is empty, so nothing would be adapted; expected names of modules, such as "
@@ -123,10 +162,10 @@ def _build(values: Any, path: Path) -> ModelSpec:
         )
     try:
         re.compile(spec.lora_targets if isinstance(spec.lora_targets, str) else "")
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(
-            f"{path}: lora_targets is {spec.lora_targets!r}, expected a list of module names or a regular "
-            f"expression, and this is none: {error}"
+            f"{path}: lora_targets is {abbreviate(spec.lora_targets)}, expected a list of module names or a "
+            f"regular expression, and this is none: {error}"
         ) from None
     kinds = {key: getattr(FAMILIES[spec.backend], key) for key in OWN}
     given = {key: {} if values.get(key) is None else values[key] for key in OWN}

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from sotaque import files
 from sotaque.errors import ModelError
@@ -54,8 +53,8 @@ def read_context(network: Path, key: str) -> int:
     """The most positions that a network reads, by config.json; raises ModelError where `key` is not there."""
     path = network / "config.json"
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return int(files.read_json(path)[key])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"{path}: {key} is not there ({error}); fetch the model again") from None
 
 
@@ -113,7 +112,7 @@ def save_weights(
         stored = ((key, tensors.get_tensor(key)) for key in sorted(tensors.keys()))
         saved = stored_like(stored, weights, source, kept)
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(saved, target, metadata={"format": "pt"})
+    files.save_tensors(saved, target)
 
 
 def save_like(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -53,7 +52,7 @@ def read_losses(lora: Path) -> list[Loss]:
     """The losses in `<lora>/losses.jsonl`, by step."""
     path = lora / "losses.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [files.parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [_known(Loss, row) for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not the losses of a training run: {error!r}; run sotaque train") from None
@@ -84,4 +83,6 @@ def to_csv(kind: type, rows: Iterable[Any]) -> str:
 def _known(kind: type, values: dict[str, Any]) -> Any:
     """A row of `kind` from those of the values that it has a field for."""
     names = {f.name for f in fields(kind)}
+    if not isinstance(values, dict):
+        raise ValueError(f"found {str(values)[:80]!r}, expected an object")
     return kind(**{key: value for key, value in values.items() if key in names})

@@ -1,11 +1,12 @@
 """What every micro training shares: atomic checkpoints, a learning-rate schedule and lines of progress."""
 
 import json
-import os
 import time
 from pathlib import Path
 
 import torch
+
+from sotaque import files
 
 
 def device() -> torch.device:
@@ -13,10 +14,8 @@ def device() -> torch.device:
 
 
 def save_atomically(state: dict, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with files.atomic(path) as temporary:
+        files.save_torch(state, temporary)
 
 
 def load(path: Path) -> dict | None:

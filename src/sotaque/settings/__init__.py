@@ -17,7 +17,7 @@ from sotaque.settings.data import (
     Tokenize,
 )
 from sotaque.settings.evaluation import Compare, Evaluate, Report, Synthesize, Targets, Tracking
-from sotaque.settings.mapping import build, lookup, number
+from sotaque.settings.mapping import abbreviate, build, lookup, number
 from sotaque.settings.model import Fetch, Gate, Lora, Merge, Select, Train
 from sotaque.settings.params import MODELS, Settings, check, of, read
 
@@ -46,6 +46,7 @@ __all__ = [
     "Tokenize",
     "Tracking",
     "Train",
+    "abbreviate",
     "build",
     "check",
     "lookup",

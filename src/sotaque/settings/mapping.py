@@ -5,12 +5,24 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
+import reprlib
 import types
 import typing
 from dataclasses import field
 from typing import Any, Literal
 
 from sotaque.errors import SettingsError
+
+_LARGEST = 10**300  # beyond every range; float() refuses larger whole numbers
+_LONGEST_KEY = 80  # in a message
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+def abbreviate(value: Any) -> str:
+    """As repr, but short for a value of any size."""
+    return _SHORT.repr(value)
 
 
 def number(default: float | None, low: float, high: float) -> Any:
@@ -25,16 +37,16 @@ def build(kind: type, values: Any, name: str, where: str = "") -> Any:
     """
     if not isinstance(values, dict):
         raise SettingsError(
-            f"{name}: {where or 'the file'} is {values!r}, expected a mapping of keys to values"
+            f"{name}: {where or 'the file'} is {abbreviate(values)}, expected a mapping of keys to values"
         )
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     for key in values:
         if key not in fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
+            close = difflib.get_close_matches(str(key)[:_LONGEST_KEY], fields, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise SettingsError(
-                f"{name}: unknown key {_dotted(where, key)}: {values[key]!r}; {hint}"
+                f"{name}: unknown key {_dotted(where, key)}: {abbreviate(values[key])}; {hint}"
                 f"allowed here: {', '.join(fields) or 'none'}"
             )
     missing = [
@@ -54,7 +66,8 @@ def build(kind: type, values: Any, name: str, where: str = "") -> Any:
 
 
 def _dotted(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
+    key = str(key)[:_LONGEST_KEY]
+    return f"{where}.{key}" if where else key
 
 
 def _convert(kind: Any, value: Any, name: str, where: str, bounds: tuple[float, float] | None) -> Any:
@@ -68,15 +81,17 @@ def _convert(kind: Any, value: Any, name: str, where: str, bounds: tuple[float, 
         return _convert(type(value) if type(value) in kinds else kinds[0], value, name, where, bounds)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool):
-            raise SettingsError(f"{name}: {where} is {value!r}, allowed: {', '.join(map(str, arguments))}")
+            raise SettingsError(
+                f"{name}: {where} is {abbreviate(value)}, allowed: {', '.join(map(str, arguments))}"
+            )
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise SettingsError(f"{name}: {where} is {value!r}, expected a list")
+            raise SettingsError(f"{name}: {where} is {abbreviate(value)}, expected a list")
         return tuple(_convert(arguments[0], v, name, f"{where}[{i}]", bounds) for i, v in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise SettingsError(f"{name}: {where} is {value!r}, expected a mapping")
+            raise SettingsError(f"{name}: {where} is {abbreviate(value)}, expected a mapping")
         keys = [_convert(arguments[0], str(key), name, f"a key of {where}", None) for key in value]
         items = zip(keys, value.values(), strict=True)
         return {k: _convert(arguments[1], v, name, _dotted(where, k), bounds) for k, v in items}
@@ -85,14 +100,16 @@ def _convert(kind: Any, value: Any, name: str, where: str, bounds: tuple[float, 
 
 def _scalar(kind: type, value: Any, name: str, where: str, bounds: tuple[float, float] | None) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(min(max(value, -_LARGEST), _LARGEST))
     if type(value) is not kind:
         word = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[kind]
         limits = f" from {bounds[0]} to {bounds[1]}" if bounds else ""
-        found = "empty" if value is None else repr(value)
+        found = "empty" if value is None else abbreviate(value)
         raise SettingsError(f"{name}: {where} is {found}, expected {word}{limits}")
+    if kind is float and not math.isfinite(value):
+        raise SettingsError(f"{name}: {where} is {value!r}, expected a finite number")
     if bounds and not bounds[0] <= value <= bounds[1]:
-        raise SettingsError(f"{name}: {where} is {value!r}, allowed: {bounds[0]} to {bounds[1]}")
+        raise SettingsError(f"{name}: {where} is {abbreviate(value)}, allowed: {bounds[0]} to {bounds[1]}")
     return value
 
 

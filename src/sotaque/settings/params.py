@@ -12,12 +12,12 @@ from sotaque import yaml_file
 from sotaque.errors import SettingsError
 from sotaque.settings.data import Corpus, Ingest, Measure, Normalize, Quality, Split, Survey, Tokenize
 from sotaque.settings.evaluation import Compare, Evaluate, Report, Synthesize, Targets, Tracking
-from sotaque.settings.mapping import build, number
+from sotaque.settings.mapping import abbreviate, build, number
 from sotaque.settings.model import Fetch, Gate, Lora, Merge, Select, Train
 
 MODELS = Path("workflow/models")
-MODEL_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
-UNFIT = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, line and paragraph separators
+# Of a model: it is part of paths, commands, labels and wildcards.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ def of(values: Any, name: str) -> Settings:
 
 def check(settings: Settings, name: str) -> None:
     """What no single field can say."""
-    if not re.fullmatch(MODEL_NAME, settings.model):
-        raise SettingsError(
-            f"{name}: model is {settings.model!r}, expected a name of letters, digits, '.', '_' and '-' that "
-            f"begins with a letter or digit: rename the file in {MODELS}/"
-        )
-    known = sorted(p.stem for p in MODELS.glob("*.yaml") if re.fullmatch(MODEL_NAME, p.stem))
+    known = sorted(p.stem for p in MODELS.glob("*.yaml") if NAME.fullmatch(p.stem))
+    for key, models in {"model": [settings.model], "compare.models": settings.compare.models}.items():
+        for model in models:
+            if not NAME.fullmatch(model):
+                raise SettingsError(
+                    f"{name}: {key} is {abbreviate(model)}, expected at most 64 of the letters a to z, "
+                    "digits, '.', '_' and '-', the first a letter, digit or '_'; give its file such a name"
+                )
     if settings.model not in known:
         raise SettingsError(
             f"{name}: model is {settings.model!r}, allowed: {', '.join(known)} (the files of {MODELS}/)"
@@ -83,11 +85,10 @@ def check(settings: Settings, name: str) -> None:
             f"{name}: normalize.min_s {settings.normalize.min_s} must be below "
             f"normalize.max_s {settings.normalize.max_s}"
         )
-    corpus = settings.ingest.corpus
-    if corpus in ("", ".", "..") or "/" in corpus or any(unicodedata.category(c) in UNFIT for c in corpus):
+    if not _is_folder_name(settings.ingest.corpus):
         raise SettingsError(
-            f"{name}: ingest.corpus is {corpus!r}, expected the name of a folder under data/raw/, without a "
-            "slash, a line break or another control character"
+            f"{name}: ingest.corpus is {abbreviate(settings.ingest.corpus)}, expected the name of a folder "
+            "under data/raw/, without a slash or control characters, of at most 255 bytes; rename the folder"
         )
     train = settings.train
     if train.shard and (train.method != "full" or train.processes == 1 or settings.gate.step):
@@ -104,3 +105,12 @@ def check(settings: Settings, name: str) -> None:
         raise SettingsError(
             f"{name}: lora.base_4bit is true, which is for train.method: lora; set one of the two otherwise"
         )
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether any file system of ours can have a folder of this name; spaces and quotes are allowed."""
+    if name in ("", ".", "..") or "/" in name:
+        return False
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        return False
+    return len(name.encode()) <= 255

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sotaque import files
 from sotaque.training import lora
@@ -71,9 +71,9 @@ class Scratch:
             files.write_json(self.folder / ORIGIN, self.origin)
         with files.atomic_folder(self.folder / lora.step_name(progress.step)) as folder:
             self._method.save(network, folder / RESULT, exact)
-            save_file(moments, folder / OPTIMIZER)
+            files.save_tensors(moments, folder / OPTIMIZER)
             if exact:
-                save_file(exact, folder / WEIGHTS)
+                files.save_tensors(exact, folder / WEIGHTS)
             sums = {p.relative_to(folder).as_posix(): files.sha256(p) for p in files.walk(folder)}
             state = {"progress": asdict(progress), "sha256": sums}
             files.write_json(folder / STATE, state | {"own_sha256": files.sha256_of(state)})
@@ -129,17 +129,19 @@ class Scratch:
         try:
             state = files.read_json(folder / STATE)
             own = state.pop("own_sha256")
+            progress, sums = Progress(**state["progress"]), dict(state["sha256"])
+            whole = own == files.sha256_of(state) and all(type(step) is int for step in progress.saved)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            own = None
-        if own is None or own != files.sha256_of(state):
+            whole = False
+        if not whole:
             raise ValueError(f"{folder / STATE} is damaged or missing")
-        for name, expected in state["sha256"].items():
+        for name, expected in sums.items():
             path = folder / name
             if name in (OPTIMIZER, WEIGHTS) and not resumable:
                 continue
             if not path.is_file() or files.sha256(path) != expected:
                 raise ValueError(f"{path} is damaged or missing")
-        return Progress(**state["progress"])
+        return progress
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils import ModulesToSaveWrapper
 from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sotaque import files
 from sotaque.backends.protocol import Backend
@@ -158,7 +158,7 @@ def weights(network: PeftModel) -> dict[str, torch.Tensor]:
 def save(network: PeftModel, folder: Path) -> None:
     """Write adapter_model.safetensors and adapter_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights(network), folder / WEIGHTS, metadata={"format": "pt"})
+    files.save_tensors(weights(network), folder / WEIGHTS)
     files.write_json(folder / CONFIG, _plain(network.peft_config["default"]))
 
 
@@ -174,7 +174,7 @@ def load(network: torch.nn.Module, folder: Path) -> PeftModel:
     Raises ModelError when a file is missing or does not fit the network.
     """
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        values = files.read_json(folder / CONFIG)
         adapted = _put_on(network, LoraConfig(**values | {"inference_mode": False}))
         restore(adapted, load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

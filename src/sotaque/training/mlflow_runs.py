@@ -10,11 +10,14 @@ import fcntl
 import logging
 import os
 import platform
+import queue
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sotaque import files, seal
 from sotaque.errors import IntegrityError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+_PARAMS_AT_ONCE = 100  # MLflow takes no more in one request
 PACKAGES = ("torch", "transformers", "peft", "snac", "openai-whisper", "snakemake", "dvc", "mlflow")
 
 
@@ -59,9 +63,47 @@ def corpus_sha256(settings: Settings) -> str:
     return known.get(corpus.as_posix()) or seal.tree_sha256(corpus)
 
 
+def is_remote() -> bool:
+    """Whether a server keeps the runs, which may be dead or silent; a file on this machine is neither."""
+    return urlsplit(tracking_uri()).scheme not in ("", "file", "sqlite")
+
+
+def call_within(limit_s: float, action: Callable[[], None]) -> None:
+    """Call `action`, and wait at most `limit_s` seconds for it where a server must answer.
+
+    MLflow's own limits are for one request, and hold for every retry of it. What has not ended by then is
+    left to a thread that ends with the process.
+
+    Raises TimeoutError, and whatever `action` raises.
+    """
+    if not is_remote():
+        action()
+        return
+    outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            action()
+            outcome.put(None)
+        except BaseException as error:
+            outcome.put(error)
+
+    threading.Thread(target=run, daemon=True, name="mlflow").start()
+    try:
+        error = outcome.get(timeout=max(limit_s, 0.001))
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {limit_s:.0f} s") from None
+    if error is not None:
+        raise error
+
+
 def connect() -> MlflowClient:
+    """A client; one request may take seconds, unless MLflow's variables say otherwise."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each retry would be a warning
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracking import MlflowClient
 
@@ -86,18 +128,20 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return client.create_experiment(name, artifact_location=place, tags=kind)
 
 
-def parent_of(client: MlflowClient, settings: Settings) -> Run:
+def parent_of(client: MlflowClient, settings: Settings, key: str) -> Run:
     """The run of this pipeline, found by its key or created."""
+    from mlflow.entities import Param
+
     with _one_at_a_time():
         experiment = _experiment(client, settings.tracking.experiment)
-        key = pipeline_key(settings)
         found = client.search_runs([experiment], f"tags.`pipeline.key` = '{key}'", max_results=1)
         if found:
             return found[0]
         name = os.environ.get("DVC_EXP_NAME") or f"{settings.model}-lr{settings.lr:g}-{key[:6]}"
         run = client.create_run(experiment, run_name=name, tags={"pipeline.key": key, **_tags()})
-        for param, value in flat(asdict(settings)).items():
-            client.log_param(run.info.run_id, param, value)
+        params = [Param(name, value[:6000]) for name, value in flat(asdict(settings)).items()]
+        for start in range(0, len(params), _PARAMS_AT_ONCE):
+            client.log_batch(run.info.run_id, params=params[start : start + _PARAMS_AT_ONCE])
         return run
 
 
@@ -145,10 +189,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def publish(settings: Settings, report: Job, records: Path) -> None:
+def publish(settings: Settings, report: Job, records: Path, key: str) -> None:
     """Turn the waiting records into child runs, then fill the parent and end it."""
     client = connect()
-    parent = parent_of(client, settings)
+    parent = parent_of(client, settings, key)
     for path in files.walk(records):
         _publish_stage(client, parent, files.read_json(path))
         path.unlink()

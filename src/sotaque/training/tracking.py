@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from sotaque.training.mlflow_runs import flat, pipeline_key
 log = logging.getLogger("sotaque")
 
 RECORDS = Path("scratch/tracking")
+# How long a stage may wait for a server in all: so long, and a share of the time that it runs.
+WAIT_S, WAIT_SHARE = 10.0, 0.1
+PUBLISH_S = 300.0  # for all runs and files of a pipeline at its end
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Live:
     client: Any = None
     failed: bool = False
     others: dict[str, loggers.Logger] | None = None
+    started_s: float = field(default_factory=time.monotonic)
+    waited_s: float = 0.0
 
 
 _live: Live | None = None
@@ -55,7 +60,7 @@ def stage(job: Job, settings: Settings) -> Iterator[dict[str, float]]:
         if settings.tracking.enabled:
             _record(job, settings, metrics, started)
             if job.stage.word == "report":
-                _reported(_mlflow(), mlflow_runs.publish, settings, job, RECORDS / pipeline_key(settings))
+                _reported(_mlflow(), _publish, settings, job)
     finally:
         for name, logger in (_live.others or {}).items():
             _reported(name, logger.close)
@@ -105,14 +110,30 @@ def _open(live: Live, name: str, step: int) -> None:
 
 
 def _log_live(live: Live, metrics: dict[str, float], step: int) -> None:
+    import mlflow.tracking  # noqa: F401 - its import takes seconds, which are not the server's
     from mlflow.entities import Metric
 
-    if live.client is None:
-        live.client = mlflow_runs.connect()
-        parent = mlflow_runs.parent_of(live.client, live.settings)
-        live.run_id = mlflow_runs.child_of(live.client, parent, live.job.name).info.run_id
     now = int(time.time() * 1000)
-    live.client.log_batch(live.run_id, [Metric(key, value, now, step) for key, value in metrics.items()])
+    points = [Metric(key, value, now, step) for key, value in metrics.items()]
+    key = pipeline_key(live.settings) if live.run_id is None else ""
+
+    def send() -> None:
+        if live.run_id is None:
+            live.client = mlflow_runs.connect()
+            parent = mlflow_runs.parent_of(live.client, live.settings, key)
+            live.run_id = mlflow_runs.child_of(live.client, parent, live.job.name).info.run_id
+        live.client.log_batch(live.run_id, points)
+
+    begun_s = time.monotonic()
+    mlflow_runs.call_within(WAIT_S + WAIT_SHARE * (begun_s - live.started_s) - live.waited_s, send)
+    live.waited_s += time.monotonic() - begun_s
+
+
+def _publish(settings: Settings, report: Job) -> None:
+    import mlflow.tracking  # noqa: F401 - as above
+
+    key = pipeline_key(settings)
+    mlflow_runs.call_within(PUBLISH_S, lambda: mlflow_runs.publish(settings, report, RECORDS / key, key))
 
 
 def _mlflow() -> str:

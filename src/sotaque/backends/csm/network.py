@@ -47,7 +47,7 @@ def read_config(folder: Path) -> CsmConfig:
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, StrictDataclassError) as error:
+    except (OSError, ValueError, RecursionError, StrictDataclassError) as error:
         reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise ModelError(
             f"{folder}/config.json: not a configuration of CSM: {reason}; expected sesame/csm-1b in "

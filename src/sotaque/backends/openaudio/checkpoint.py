@@ -5,13 +5,13 @@ Upstream loads what fits and only logs what does not; then a checkpoint of anoth
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from sotaque import files
 from sotaque.backends import folders
 from sotaque.backends.openaudio.network import Network, llama
 from sotaque.backends.openaudio.tokenizer import Tokenizer
@@ -26,7 +26,7 @@ def read_config(folder: Path):
     """Upstream's DualARModelArgs; raises ModelError for another generation's file."""
     path = folder / CONFIG
     try:
-        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+        kind = files.read_json(path).get("model_type")
         if kind != "dual_ar":
             raise ModelError(f"{path}: model_type is {kind!r}, expected 'dual_ar' of OpenAudio S1-mini")
         return llama.BaseModelArgs.from_pretrained(str(path))
@@ -121,4 +121,4 @@ def save_like(base: Path, network: nn.Module, folder: Path) -> None:
     stored = _read(base / WEIGHTS, mmap=True)
     merged = folders.stored_like(stored.items(), weights, base / WEIGHTS, kept=lambda key: key not in weights)
     with folders.like(base, folder, WEIGHTS) as made:
-        torch.save(merged, made / WEIGHTS)
+        files.save_torch(merged, made / WEIGHTS)

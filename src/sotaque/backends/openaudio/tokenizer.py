@@ -6,12 +6,12 @@ and speaking share it: a reference comes first, whole, and the prompt ends where
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from sotaque import files
 from sotaque.backends import upstream
 from sotaque.backends.openaudio.layout import Layout
 from sotaque.errors import InputError, ModelError
@@ -95,7 +95,7 @@ def load(folder: Path):
             )
     fish_tokenizer = upstream.load("fish_speech.tokenizer").FishTokenizer
     try:
-        listed = json.loads((folder / SPECIAL).read_text(encoding="utf-8"))
+        listed = files.read_json(folder / SPECIAL)
         fish = fish_tokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(

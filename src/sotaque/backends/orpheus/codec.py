@@ -8,7 +8,6 @@ each clip is encoded alone, so its codes never depend on its neighbours.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import torch
 from snac import SNAC
 from torch.nn.utils import parametrize
 
+from sotaque import files
 from sotaque.backends.orpheus import layout
 from sotaque.backends.orpheus.encoder import Encoder
 from sotaque.errors import InputError, ModelError
@@ -90,7 +90,7 @@ def read_config(folder: Path) -> dict:
     """SNAC's constructor arguments from config.json; raises ModelError when Orpheus cannot use the codec."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = files.read_json(path)
         strides = list(config["vq_strides"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
@@ -104,7 +104,11 @@ def read_config(folder: Path) -> dict:
 
 def _load(folder: Path) -> SNAC:
     """SNAC.from_pretrained without the hub and without pickle's code; weight norm is folded in."""
-    snac = SNAC(**read_config(folder))
+    config = read_config(folder)
+    try:
+        snac = SNAC(**config)
+    except Exception as error:  # whatever numbers that fit nowhere lead to
+        raise ModelError(f"{folder / 'config.json'}: no SNAC can be made of it: {error}") from None
     path = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     if path is None:
         raise ModelError(f"{folder}: none of {', '.join(WEIGHTS)}; put the codec's weights there")

@@ -32,7 +32,7 @@ def load(folder: Path, layout: Layout, dtype: torch.dtype, device: torch.device)
         llama, report = LlamaForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{folder}: not a Llama network in the Hugging Face layout: {reason}") from None
     for kind in ("missing_keys", "mismatched_keys"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +27,11 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
     """One row per row; its bytes are written, as they are, to into/<file>/<number> while it is read.
 
     A clip is named by its id; else by the file that it once was; where that name stands twice, by its number.
-    Raises InputError for a file that is not whole, or leads out of the corpus folder.
+    Raises InputError for a file that is not whole, is a bomb, or leads out of the corpus folder; OSError
+    (ENOSPC) when the disk has less room than the files take.
     """
     tables = _tables(folder)
+    _check_room(tables, into)
     named = [path for path, contents in tables.items() if contents.names]
     count = Counter(name for path in named for name in parquet_file.names(path, tables[path].audio))
     for path, contents in tables.items():
@@ -49,6 +53,15 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
             yield replace(row, audio=target.as_posix(), unpacked=target)
     if into.is_dir():
         files.settle(into)
+
+
+def _check_room(paths: Iterable[Path], into: Path) -> None:
+    """Audio hardly shrinks in Parquet: what the files take, the clips take too."""
+    there = next(path for path in (into, *into.absolute().parents) if path.is_dir())
+    needed, free = sum(path.stat().st_size for path in paths), shutil.disk_usage(there).free
+    if needed > free:
+        reason = f"No space left on device: {needed} bytes to unpack, {free} free"
+        raise OSError(errno.ENOSPC, reason, str(into))
 
 
 def _tables(folder: Path) -> dict[Path, Contents]:

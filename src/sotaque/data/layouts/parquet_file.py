@@ -19,6 +19,9 @@ from sotaque.errors import ClipError, InputError
 LIMITS = sandbox.Limits(max_s=60.0, max_mb=800)
 _ROWS_AT_ONCE = 8
 _BUFFER_BYTES = 2**20
+# What one file may unpack to. Audio hardly shrinks in Parquet: WAV to a half, silence to a tenth.
+MAX_RATIO = 20
+ALWAYS_ALLOWED_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,23 @@ def names(path: Path, audio: str) -> list[str]:
 
 
 def clips(path: Path, contents: Contents) -> Iterator[Clip]:
-    """All rows in their order. Raises InputError when the file is not whole."""
+    """All rows in their order.
+
+    Raises InputError when the file is not whole, or unpacks to far more bytes than it has.
+    """
     rows = _rows(path, contents.audio)  # runs in the worker, which goes on where it was
+    size = path.stat().st_size
+    room = max(ALWAYS_ALLOWED_BYTES, MAX_RATIO * size)
 
     def some(first: int) -> sandbox.Answer:
-        found = list(itertools.islice(rows, _ROWS_AT_ONCE))
+        nonlocal room
+        found = []
+        for row in itertools.islice(rows, _ROWS_AT_ONCE):
+            found.append(row)
+            room -= _bytes_of(row)
+            if room < 0:
+                allowed = f"{MAX_RATIO} times its {size} bytes, or {ALWAYS_ALLOWED_BYTES} bytes"
+                raise ClipError("too-large", f"its first {first + len(found)} rows unpack to over {allowed}")
         if len(found) < min(_ROWS_AT_ONCE, contents.rows - first):
             raise ClipError("truncated", f"{contents.rows} rows are claimed, {first + len(found)} are there")
         sounds = [sound for _, sound, _ in found]
@@ -139,6 +154,11 @@ def _rows(path: Path, audio: str) -> Iterator[Clip]:
                     (sound.get("bytes"), sound.get("path")) if isinstance(sound, dict) else (sound, "")
                 )
                 yield {key: _plain(value) for key, value in values.items()}, sound, name or ""
+
+
+def _bytes_of(row: Clip) -> int:
+    values, sound, name = row
+    return len(sound or b"") + len(name) + sum(len(v) for v in values.values() if isinstance(v, str))
 
 
 def _plain(value: Any) -> Any:
