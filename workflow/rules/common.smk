@@ -28,7 +28,7 @@ GPU = 1 if which("nvidia-smi") else 0
 
 
 wildcard_constraints:
-    model="[A-Za-z0-9][A-Za-z0-9._-]*",
+    model="[A-Za-z0-9_][A-Za-z0-9._-]*",
     shard=r"\d+",
     system="|".join(stages.SYSTEMS),
     metric="|".join(stages.METRICS),
