@@ -6,18 +6,9 @@ from pathlib import Path
 import pytest
 
 import tiny
-from sotaque import model_spec
 from sotaque.errors import InputError
-from sotaque.evaluation.page import words
 from sotaque.training import record
 from test_train import with_train
-
-RESULTS = {
-    "wer": {"method": {"normalizer": {"pt": "basic"}, "asr": "x", "decode": "y"}},
-    "speed": {"method": {"hardware": "h", "threads": 1, "precision": "p"}},
-    "similarity": {"method": {"encoder": "e", "reference_clips": 10, "joined_clips": 0}},
-    "mos": {"method": {"predictor": "p"}},
-}
 
 
 def described(**changes):
@@ -70,13 +61,6 @@ def test_every_option_is_said():
     assert described(steps=150, epochs=1.5)["Training"].startswith("150 steps of 600 planned, 1.5 epochs")
     assert "mixed precision, bfloat16" in described(precision="bfloat16")["Training"]
     assert "; 1 clip left out" in described(skipped=1)["Training"]
-
-
-def test_the_report_of_full_fine_tuning_does_not_say_lora():
-    whole = dataclasses.replace(tiny.RECORD, method="full", lora=None)
-    told = dict(words.method(whole, model_spec.read("micro"), RESULTS))
-    assert told["Adaptation"] == "full fine-tuning of every weight, 12,345 trainable parameters"
-    assert not any("LoRA" in detail for term, detail in told.items() if term != "Base model")
 
 
 def test_what_was_done_is_recorded_and_not_what_was_asked_for(tmp_path, monkeypatch):

@@ -224,6 +224,18 @@ def test_the_page_says_each_target_in_a_sentence(tree):
         assert metrics["targets"][name]["why"] in text
 
 
+def test_full_fine_tuning_is_not_called_lora(tree):
+    """The method section says what was done, whatever the section `lora` of params.yaml holds."""
+    whole = dataclasses.replace(tiny.RECORD, method="full", lora=None)
+    record.write(whole, Path("models/micro/lora"))
+    _, _, page = run(dataclasses.replace(Settings(), lr=0.5))
+    assert "full fine-tuning of every weight, 12,345 trainable parameters" in page
+    assert "LoRA of rank" not in page
+    assert "peak learning rate 0.001, linear schedule" in page
+    record.write(tiny.RECORD, Path("models/micro/lora"))
+    assert "LoRA of rank 32, alpha 64, dropout 0; on q_proj, v_proj" in run()[2]
+
+
 def test_text_of_others_is_inert(tree):
     pages.assert_text_of_others_is_inert(run()[2])
 

@@ -16,13 +16,15 @@ from sotaque.metrics import TRANSCRIPTS
 from sotaque.model_spec import ModelSpec
 from sotaque.settings import Settings
 from sotaque.stages import SYSTEMS
+from sotaque.training import record
+from sotaque.training.record import TrainingRecord
 
 
 @dataclass(frozen=True)
 class Entry:
     """One model. metrics: its metrics.json. results: system -> metric -> the JSON of `evaluate`.
 
-    trained_with: the parameters of its training. measured_with: what a figure depends on that
+    training: what its training did. measured_with: what a figure depends on that
     must be alike in all models. training_s: None where no record of it lies here.
     """
 
@@ -30,7 +32,7 @@ class Entry:
     spec: ModelSpec
     metrics: dict[str, Any]
     results: dict[str, dict[str, Any]]
-    trained_with: dict[str, Any]
+    training: TrainingRecord
     measured_with: dict[str, Any]
     selected_step: int
     training_s: float | None
@@ -51,7 +53,7 @@ class Entry:
             "parameters": self.parameters,
             "training_s": self.training_s,
             "selected_step": self.selected_step,
-            "trained_with": self.trained_with,
+            "training": dataclasses.asdict(self.training),
             "learning": dataclasses.asdict(self.spec.learning),
             "generation": dataclasses.asdict(self.spec.generation),
             "text": words.text_forms(self.spec, words.languages(tuned)),
@@ -85,7 +87,6 @@ def _entry(model: str, made: dict[str, Job]) -> Entry:
     sealed = seal.read(made["report"].seal)
     _check(model, made["report"], sealed)
     results = report.read_results(Path("results") / model)
-    learnt = seal.read(made["train"].seal)["params"]
     heard = seal.read(made[f"evaluate-{words.JUDGED}-{TRANSCRIPTS}"].seal)
     asr = {n: s for n, s in seal.read(made["fetch"].seal)["files"].items() if n.startswith("base/asr/")}
     return Entry(
@@ -93,8 +94,7 @@ def _entry(model: str, made: dict[str, Job]) -> Entry:
         model_spec.read(model),
         files.read_json(made["report"].out / "metrics.json"),
         results,
-        trained_with={key: learnt[key] for key in ("seed", "lr", "epochs", "lora")}
-        | {"method": learnt["train"]["method"]},
+        training=record.read(made["train"].out),
         measured_with={"the ASR": asr, "evaluate of params.yaml": heard["params"]["evaluate"]},
         selected_step=files.read_json(Path(f"models/{model}/selected.json"))["step"],
         training_s=times.seconds(made["train"]),

@@ -13,6 +13,7 @@ from sotaque.manifest import Utterance
 from sotaque.metrics import registry
 from sotaque.page import spectrogram, template
 from sotaque.settings import Settings
+from sotaque.training import record
 
 TEMPLATE = Path(words.__file__).parent / "compare.html"
 RECORDINGS = "reference"
@@ -65,18 +66,13 @@ def html(
 
 def how_made(entry: Entry) -> list[tuple[str, str]]:
     """Terms and details of one model."""
-    row, with_ = entry.row(), entry.trained_with
-    rank, alpha = with_["lora"]["rank"], with_["lora"]["alpha"]
-    method = f"LoRA of rank {rank}, alpha {alpha}" if with_["method"] == "lora" else "every weight"
+    row = entry.row()
     return [
         ("Family", row["backend"]),
         ("Licence of the weights", row["weights_licence"]),
         ("Text as the model reads it", "; ".join(f"{k}: {form}" for k, form in row["text"].items())),
-        (
-            "Training",
-            f"{method}; {with_['epochs']} epochs, peak learning rate {with_['lr']:g}, seed {with_['seed']}; "
-            f"step {entry.selected_step} was selected",
-        ),
+        *record.describe(entry.training),
+        ("Selected", f"step {entry.selected_step}"),
         *words.own(row["learning"], row["generation"]),
         *row["measured"].items(),
     ]
