@@ -158,9 +158,9 @@ def test_a_rf64_header_over_4_gb_without_the_data_is_refused(tmp_path):
     assert code_of(audio.read_header, put(tmp_path, forged)) in {"truncated", "too-long", "too-large"}
 
 
-@pytest.mark.parametrize("container", ["AIFF", "CAF", "AU"])
+@pytest.mark.parametrize("container", ["VOC", "IRCAM", "SVX"])
 def test_a_container_that_hides_its_losses_is_refused_by_name(tmp_path, container):
-    """libsndfile reads a cut or rotten file of these as a shorter one."""
+    """libsndfile reads a cut or rotten file of these as a shorter one; FFmpeg is not asked to read them."""
     path = save(tmp_path / "a.wav", voice(), format=container)
     with pytest.raises(ClipError, match=container) as caught:
         audio.read_header(path)

@@ -7,6 +7,7 @@ lost, nothing is a traceback, and no bomb takes a gigabyte.
 import os
 import shutil
 import signal
+import struct
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +21,11 @@ import commands
 from bad_sounds import RATE_HZ, content, cut, flac_claiming, rotten, wav, with_info
 from commands import rows
 from sotaque import audio, files, loudness, manifest, sandbox
-from sotaque.data import normalize
+from sotaque.data import ingest, normalize
 from sotaque.errors import REMEDIES
 from sotaque.manifest import Reject, Utterance
-from sotaque.settings import Normalize, Settings
-from sounds import save, voice
+from sotaque.settings import Ingest, Normalize, Settings
+from sounds import encode, save, voice
 
 MEASURED = (
     "import resource, subprocess, sys;"
@@ -61,6 +62,11 @@ class Case:
 
 WHOLE, FLAC, MP3 = content(), content(container="FLAC"), content(container="MP3")
 OGG, OPUS = (content(container="OGG", subtype=subtype) for subtype in ("VORBIS", "OPUS"))
+M4A = encode(voice(3.0), RATE_HZ, "ipod", "aac")
+WEBM = encode(voice(3.0, 48_000), 48_000, "webm", "libopus")
+AMR = encode(voice(1.35, 8_000), 8_000, "amr", "libopencore_amrnb", bit_rate=12_200)
+THIRD = content(voice(1.95))[:40] + struct.pack("<I", 31_200) + content(voice(1.95))[44:]
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nstereo.wav\n#EXT-X-ENDLIST\n"
 CASES = {
     # what is no sound
     "zero-bytes": Case(b"", "empty", "0 bytes"),
@@ -69,10 +75,11 @@ CASES = {
     "html": Case(HTML, "unreadable", "It starts with b'<html>"),
     "id3-only": Case(b"ID3\x04" + bytes(6), "unreadable", "It starts with b'ID3", "mp3"),
     "text": Case("só texto, nenhum som\n".encode() * 50, "unreadable", "It starts with b's"),
-    "aiff": Case(content(container="AIFF"), "format", "container is AIFF, read are WAV"),
+    "voc": Case(content(container="VOC"), "format", "container is VOC, read are WAV"),
     # headers that lie
     "cut-data": Case(cut(WHOLE), "truncated", "claims 144044 bytes, the file has 86426"),
-    "claims-4-gb": Case(wav(0xFFFFFFFF), "truncated", "claims 4294967339 bytes, the file has 2044"),
+    "claims-3-gb": Case(wav(0xB0000000), "truncated", "claims 2952790060 bytes, the file has 2044"),
+    "claims-4-gb": Case(wav(0xFFFFFFFF), "too-short", "0.042 s"),  # written to a pipe
     "no-channels": Case(wav(2000, channels=0), "unreadable", "It starts with b'RIFF"),
     "1024-channels": Case(wav(8192, bytes(8192), channels=1024), "channels", "1024 channels, allowed"),
     "rate-0": Case(wav(2000, rate_hz=0), "unreadable", "It starts with b'RIFF"),
@@ -84,8 +91,12 @@ CASES = {
     # compressed files that end early or rot
     "cut-flac": Case(cut(FLAC), "unreadable", "decoding fails", "flac"),
     "rotten-flac": Case(rotten(FLAC), "unreadable", "decoding fails", "flac"),
-    "cut-mp3": Case(cut(MP3), "truncated", "can be decoded", "mp3"),
-    "rotten-mp3": Case(rotten(MP3), "truncated", "can be decoded", "mp3"),
+    "cut-mp3": Case(cut(MP3), "truncated", "its last MP3 frame has", "mp3"),
+    "rotten-mp3": Case(rotten(MP3), "truncated", "sound is lost at 1.5", "mp3"),
+    "cut-m4a": Case(cut(M4A), "truncated", "the header claims", "m4a"),
+    "rotten-m4a": Case(rotten(M4A), "unreadable", "decoding fails after 1.5", "m4a"),
+    "cut-webm": Case(cut(WEBM), "truncated", "the header claims", "webm"),
+    "playlist": Case(PLAYLIST, "unreadable", "It starts with b'#EXTM3U", "m4a"),
     "cut-ogg": Case(cut(OGG), "truncated", "not marked as the last", "ogg"),
     "rotten-ogg": Case(rotten(OGG), "truncated", "can be decoded", "ogg"),
     "cut-opus": Case(cut(OPUS, 0.99), "truncated", "not marked as the last", "opus"),
@@ -103,6 +114,11 @@ CASES = {
     "clipped": Case(content(np.clip(9 * voice(1.3), -1, 1)), KEPT),
     "offset": Case(content(voice(1.4) + np.float32(0.3)), KEPT),
     "comment-claims-4-gb": Case(with_info(content(voice(1.9)), 12, 2**32 - 1), KEPT),
+    "claims-a-third": Case(THIRD, KEPT),
+    "two-mp3s": Case(2 * content(voice(0.7), "MP3"), KEPT, suffix="mp3"),
+    "m4a": Case(encode(voice(1.25), RATE_HZ, "ipod", "aac"), KEPT, suffix="m4a"),
+    "amr": Case(AMR, KEPT, suffix="amr"),
+    "aiff": Case(content(voice(1.45), "AIFF"), KEPT, suffix="aiff"),
     "stereo": Case(content(np.stack([voice(), voice(pitch_hz=200)], axis=1)), KEPT),
     "surround": Case(content(surround()), KEPT),
     "vorbis": Case(content(voice(1.05), "OGG"), KEPT, suffix="ogg"),
@@ -216,7 +232,7 @@ def normalized(utterances, **limits):
     """(ids kept, code by id of the others, checksums of the WAVs)"""
     shutil.rmtree("out", ignore_errors=True)
     manifest.write(Path("manifest/00.jsonl"), utterances)
-    settings = Settings(normalize=Normalize(**limits))
+    settings = Settings(normalize=Normalize(**limits), ingest=Ingest(max_rejected_share=0.5))
     normalize.run(settings, model=Path("m"), manifest=Path("manifest"), shard="00", out=Path("out"))
     kept = [u.id for u in manifest.read(Path("out/manifest.jsonl"))]
     rejects = {r.id: r.code for r in manifest.read(Path("out/rejects.jsonl"), Reject)}
@@ -254,3 +270,50 @@ def test_a_clip_that_needs_more_memory_than_allowed_costs_itself_only(workplace)
     large = replace(small, id="large", audio="large.wav")
     kept, rejects, _ = normalized([small, large], max_decode_mb=32)
     assert (kept, rejects) == (["small"], {"large": "decode-memory"})
+
+
+# --- what is no ordinary file
+
+
+def test_pipes_links_and_folders_in_the_place_of_audio_cost_themselves_only(workplace):
+    corpus = Path("data/raw/mine")
+    save(corpus / "good.wav", voice())
+    save(Path("data/raw/outside.wav"), voice(1.1))
+    os.mkfifo(corpus / "pipe.wav")
+    for name, target in {"loop": "loop.wav", "dangling": "gone.wav", "device": "/dev/zero",
+                         "outside": "../outside.wav"}.items():  # fmt: skip
+        (corpus / f"{name}.wav").symlink_to(target)
+    (corpus / "folder.wav").mkdir()
+    names = sorted(path.stem for path in corpus.iterdir())
+    (corpus / "list.csv").write_text("".join(f"{name}.wav|Bom dia, {name}.\n" for name in names))
+    settings = Settings(shards=1, ingest=Ingest(corpus="mine", max_rejected_share=0.9))
+    ingest.run(settings, corpus=corpus, out=Path("data/manifest"))
+    assert [u.id for u in manifest.read(Path("data/manifest/00.jsonl"))] == ["good"]
+    codes = {r.id: r.code for r in manifest.read(Path("data/manifest/rejects.jsonl"), Reject)}
+    assert codes == {
+        "dangling": "missing", "device": "outside-root", "folder": "missing", "loop": "missing",
+        "outside": "outside-root", "pipe": "missing",
+    }  # fmt: skip
+
+
+def test_a_name_that_is_not_utf_8_costs_its_clip_only(workplace):
+    folder = Path("data/raw/mine/ana")
+    save(folder / "good.wav", voice())
+    (folder / "good.lab").write_text("Bom dia.")
+    bad = os.fsdecode(b"cora\xe7\xe3o")
+    shutil.copy(save(Path("other.wav"), voice(1.1)), folder / f"{bad}.wav")
+    (folder / f"{bad}.lab").write_text("Boa noite.")
+    settings = Settings(shards=1, ingest=Ingest(corpus="mine", max_rejected_share=0.9))
+    ingest.run(settings, corpus=folder.parent, out=Path("data/manifest"))
+    [kept] = manifest.read(Path("data/manifest/00.jsonl"))
+    [reject] = manifest.read(Path("data/manifest/rejects.jsonl"), Reject)
+    assert kept.audio == "data/raw/mine/ana/good.wav"
+    assert (reject.code, reject.audio) == ("unsafe-name", "ana/cora\\udce7\\udce3o.wav")
+
+
+def test_a_file_whose_name_is_not_utf_8_can_be_read(tmp_path):
+    """By `audio` itself, in each of its ways: libsndfile, MP3, and FFmpeg's readers."""
+    for data in (WHOLE, MP3, M4A, 2 * WHOLE):
+        path = tmp_path / os.fsdecode(b"cora\xe7\xe3o.bin")
+        path.write_bytes(data)
+        assert audio.read_header(path).frames == len(audio.read(path)[0]) >= 3 * RATE_HZ

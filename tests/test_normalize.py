@@ -12,7 +12,7 @@ from sotaque import audio, files, loudness, manifest
 from sotaque.data import normalize
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject, Utterance
-from sotaque.settings import Normalize, Settings
+from sotaque.settings import Ingest, Normalize, Settings
 from sounds import save, voice
 
 WANTED = Normalize()
@@ -114,7 +114,8 @@ def test_a_clip_that_cannot_be_used_is_rejected_by_its_code(samples, code):
 
 def shard(utterances) -> dict[str, float]:
     manifest.write(Path("manifest/00.jsonl"), utterances)
-    return normalize.run(Settings(), model=Path("m"), manifest=Path("manifest"), shard="00", out=OUT)
+    settings = Settings(ingest=Ingest(max_rejected_share=0.5))
+    return normalize.run(settings, model=Path("m"), manifest=Path("manifest"), shard="00", out=OUT)
 
 
 def test_the_shard_goes_on_after_a_bad_clip_and_its_counts_add_up():

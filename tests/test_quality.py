@@ -111,7 +111,7 @@ def run_survey(settings: Settings) -> dict[str, dict]:
 def test_each_fault_is_told_by_its_own_code(corpus):
     """But for the rate: among copies of one sentence, any other is an outlier."""
     run_measure(corpus)
-    quality.run(corpus, measures=MEASURES, wav=WAV, out=QUALITY)
+    quality.run(corpus, manifest=MANIFEST, measures=MEASURES, wav=WAV, out=QUALITY)
     rows = run_survey(corpus)
     assert list(rows) == sorted(sources())
     flags = {name: [code for code in row["flags"] if code != "speaking-rate"] for name, row in rows.items()}
@@ -177,8 +177,11 @@ def judge(rows: list[Measures], **wanted) -> tuple[dict[str, float], list[Reject
     for shard in manifest.shard_names(SHARDS):
         mine = [row for row in rows if manifest.shard_of(row.id, SHARDS) == shard]
         manifest.write(MEASURES / f"{shard}.jsonl", mine)
+        manifest.write(MANIFEST / f"{shard}.jsonl", [])
+        manifest.write(WAV / shard / "rejects.jsonl", [])
+    manifest.write(MANIFEST / "rejects.jsonl", [])
     settings = replace(Settings(), shards=SHARDS, quality=Quality(**wanted))
-    counts = quality.run(settings, measures=MEASURES, wav=WAV, out=QUALITY)
+    counts = quality.run(settings, manifest=MANIFEST, measures=MEASURES, wav=WAV, out=QUALITY)
     return counts, manifest.read(QUALITY / "rejects.jsonl", Reject)
 
 

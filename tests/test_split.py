@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections import Counter
 from pathlib import Path
 
@@ -305,25 +304,3 @@ def test_a_missing_shard_is_named(tmp_path):
         split.run(
             Settings(), model=MODEL, wav=tmp_path, quality=tmp_path / "quality", out=tmp_path / "splits"
         )
-
-
-@pytest.mark.parametrize(("lost", "stops"), [(5, False), (6, True)])
-def test_more_clips_that_normalize_rejected_than_allowed_stop_the_run(tmp_path, lost, stops):
-    """Five of a hundred are the share that is allowed; they may all be of one shard."""
-    every = clips(100)
-    rejects = [Reject(u.id, "", "normalize", "truncated", "") for u in every[:lost]]
-    manifest.write(tmp_path / "wav/00/manifest.jsonl", [])
-    manifest.write(tmp_path / "wav/00/rejects.jsonl", rejects)
-    manifest.write(tmp_path / "wav/01/manifest.jsonl", every[lost:])
-    manifest.write(tmp_path / "wav/01/rejects.jsonl", [])
-    manifest.write(tmp_path / "quality/rejects.jsonl", [])
-    stage = functools.partial(
-        split.run, Settings(shards=2, split=WANTED), model=MODEL, wav=tmp_path / "wav",
-        quality=tmp_path / "quality", out=tmp_path / "splits",
-    )  # fmt: skip
-    if not stops:
-        assert sum(value for name, value in stage().items() if name.endswith("_clips")) == 95
-        return
-    with pytest.raises(InputError, match=r"6 of 100 clips \(6\.0%\): truncated 6; allowed are 5\.0%"):
-        stage()
-    assert not (tmp_path / "splits").exists()

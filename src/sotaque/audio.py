@@ -1,26 +1,48 @@
 """Audio: samples (T,) float32, one channel, full scale 1.0, beside their rate_hz.
 
-Reading trusts no header: what a file claims is held against its size and against what decodes, so that
-a cut, forged or poisoned file is a ClipError with a stable code and never a silently shortened clip.
+Reading trusts no header: what a file claims is held against its bytes and against what decodes, in both
+directions. All sound is kept, also where the header claims less than there is; a cut, forged or poisoned
+file is a ClipError with a stable code and never a silently shortened clip.
+
+libsndfile decodes WAV, FLAC and Ogg; FFmpeg decodes MP3 and all others (ffmpeg.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
+import os
 import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
 
-from sotaque import containers, files
+from sotaque import containers, ffmpeg, files
+from sotaque.containers import Stream
 from sotaque.errors import ClipError
 
-WAV, FLAC, MP3, OGG = (".wav",), (".flac",), (".mp3",), (".ogg", ".oga", ".opus")
-CONTAINERS = {"WAV": WAV, "WAVEX": WAV, "RF64": WAV, "FLAC": FLAC, "MP3": MP3, "OGG": OGG}
+_WAV, _FLAC, _OGG = (".wav",), (".flac",), (".ogg", ".oga", ".opus")
+_LIBSNDFILE = {"WAV": _WAV, "WAVEX": _WAV, "RF64": _WAV, "FLAC": _FLAC, "OGG": _OGG}
+# What is read, and the suffixes that it has.
+CONTAINERS = _LIBSNDFILE | {
+    "MP3": (".mp3", ".mp2", ".mpga"),
+    "MP4": (".m4a", ".mp4", ".m4b", ".m4v", ".mov", ".3gp", ".3g2"),
+    "AAC": (".aac",),
+    "MATROSKA": (".webm", ".mka", ".mkv"),
+    "ASF": (".wma", ".wmv", ".asf"),
+    "AMR": (".amr", ".awb"),
+    "AIFF": (".aiff", ".aif", ".aifc"),
+    "CAF": (".caf",),
+    "AU": (".au", ".snd"),
+    "W64": (".w64",),
+    "NIST": (".sph", ".wav"),
+}
+SUFFIXES = tuple(dict.fromkeys(suffix for suffixes in CONTAINERS.values() for suffix in suffixes))
 MAX_CHANNELS = 8
 MAX_S = 600.0
 MAX_BYTES = 256 * 2**20
@@ -28,6 +50,7 @@ RATES_HZ = (4_000, 384_000)
 OVERSHOOT_S = 0.5
 WHOLE_WITHIN_S = 0.1
 _ANTI_PHASE_SHARE = 0.01
+_MIN_BITS_PER_S = 4_000  # of speech, in any format
 _WAV_HEAD = struct.Struct("<4sI4s4sIHHIIHH4sI")  # RIFF, one chunk of format, one of data
 
 
@@ -52,12 +75,14 @@ class Header:
 
 
 def read_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Header:
-    """Read and check the header, without decoding; of start_s to end_s only where they are given.
+    """Read and check the header; of start_s to end_s only where they are given.
+
+    Frames are counted and not decoded, but for a file up to MAX_S that only FFmpeg reads (m4a, webm, ...).
 
     Raises ClipError: missing, empty, unreadable, format, truncated, channels, rate, segment, too-large,
     too-long.
     """
-    with _checked(path, start_s, end_s) as (_, header):
+    with _checked(path, start_s, end_s, is_exact=True) as (_, header):
         return header
 
 
@@ -66,8 +91,8 @@ def read(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[
 
     Raises ClipError: those of read_header, and truncated, unreadable, not-finite, anti-phase.
     """
-    with _checked(path, start_s, end_s) as (stream, header):
-        return _decoded(stream, header), header.rate_hz
+    with _checked(path, start_s, end_s) as (source, header):
+        return _decoded(source, header), header.rate_hz
 
 
 def read_around(
@@ -77,11 +102,12 @@ def read_around(
 
     Samples (T,) float32, rate_hz, and where in them the piece begins and ends. Raises ClipError as `read`.
     """
-    with _checked(path, start_s, end_s) as (stream, piece):
+    with _checked(path, start_s, end_s) as (source, piece):
         around = round(around_s * piece.rate_hz)
-        first, end = max(0, piece.first - around), min(stream.frames, piece.first + piece.frames + around)
-        samples = _decoded(stream, replace(piece, first=first, frames=end - first))
-    return samples, piece.rate_hz, piece.first - first, piece.first + piece.frames - first
+        first, end = max(0, piece.first - around), min(source.frames, piece.first + piece.frames + around)
+        samples = _decoded(source, replace(piece, first=first, frames=end - first))
+    last = min(piece.first + piece.frames - first, len(samples))
+    return samples, piece.rate_hz, piece.first - first, last
 
 
 def to_mono(channels: np.ndarray) -> np.ndarray:
@@ -148,24 +174,86 @@ def load_libraries(high_pass: bool = False) -> None:
         import scipy.signal  # noqa: F401
 
 
+class _Source(Protocol):
+    """An opened file: what it holds, all streams of it together."""
+
+    container: str
+    channels: int
+    rate_hz: int
+    frames: int
+
+    def read(self, first: int, frames: int | None, limits: ffmpeg.Limits) -> np.ndarray:
+        """Samples (T, C), float32 or int16, from `first` on; frames: T, or None for all that there are."""
+
+
+class _LibsndfileSource:
+    """A file that libsndfile decodes; several streams end to end are one recording."""
+
+    def __init__(self, path: Path, streams: list[Stream], stack: contextlib.ExitStack):
+        self._streams = streams
+        if streams == [Stream(0, path.stat().st_size)] and _is_utf8(path):
+            self._sounds = [stack.enter_context(soundfile.SoundFile(path))]
+        else:
+            descriptor = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            views = [containers.View(descriptor, stream) for stream in streams]
+            self._sounds = [stack.enter_context(soundfile.SoundFile(view)) for view in views]
+        first = self._sounds[0]
+        self.container, self.channels, self.rate_hz = first.format, first.channels, first.samplerate
+        self.frames = sum(sound.frames for sound in self._sounds)
+        for sound in self._sounds[1:]:
+            if sound.samplerate != self.rate_hz:
+                raise ClipError("rate", f"its rate changes from {self.rate_hz} to {sound.samplerate} Hz")
+            if sound.channels != self.channels:
+                found = sound.channels
+                raise ClipError("channels", f"their number changes from {self.channels} to {found}")
+
+    def check_ogg(self, data: mmap.mmap) -> None:
+        for stream, sound in zip(self._streams, self._sounds, strict=True):
+            containers.check_ogg(data, stream, sound.frames, self.rate_hz)
+
+    def read(self, first: int, frames: int | None, limits: ffmpeg.Limits) -> np.ndarray:
+        end = self.frames if frames is None else first + frames
+        kind = np.int16 if all(sound.subtype == "PCM_16" for sound in self._sounds) else np.float32
+        samples = np.empty((end - first, self.channels), dtype=kind)
+        begin = found = 0
+        for sound in self._sounds:
+            low, high = max(first, begin), min(end, begin + sound.frames)
+            if low < high:
+                if low > begin:
+                    sound.seek(low - begin)
+                found += len(sound.read(out=samples[low - first : high - first], dtype=kind.__name__))
+            begin += sound.frames
+        if found != len(samples):
+            raise ClipError("truncated", f"the header claims {len(samples)} samples, {found} can be decoded")
+        return samples
+
+
 @contextlib.contextmanager
-def _checked(path: Path, start_s: float, end_s: float | None) -> Iterator[tuple[soundfile.SoundFile, Header]]:
-    """The opened file, and the header of what is wanted of it; see read_header."""
-    size = _size(path)
-    with _opened(path) as stream:
-        header = Header(stream.format, stream.frames, stream.channels, stream.samplerate)
+def _checked(
+    path: Path, start_s: float, end_s: float | None, is_exact: bool = False
+) -> Iterator[tuple[_Source, Header]]:
+    """The opened file, and the header of what is wanted of it; see read_header.
+
+    is_exact: whether to count by decoding what nothing but that can count; so it is for a piece.
+    """
+    _check_file(path)
+    with contextlib.ExitStack() as stack:
+        source = _open(path, stack)
+        is_piece = (start_s, end_s) != (0.0, None)
+        if (is_exact or is_piece) and isinstance(source, ffmpeg.Recording):
+            source.count(ffmpeg.Limits(MAX_S, MAX_BYTES))
+        header = Header(source.container, source.frames, source.channels, source.rate_hz)
         _check_format(header)
-        if (start_s, end_s) != (0.0, None):
+        if is_piece:
             header = _piece(header, start_s, end_s)
-        _check_length(header)
-        containers.check_size(path, size, stream.frames, stream.samplerate)
+        _check_length(header, path.stat().st_size)
         if header.frames == 0:
             raise ClipError("empty", "the header is there, but no sound follows it")
-        yield stream, header
+        yield source, header
 
 
-def _size(path: Path) -> int:
-    """In bytes."""
+def _check_file(path: Path) -> None:
     try:
         status = path.stat()
     except OSError as error:
@@ -174,37 +262,66 @@ def _size(path: Path) -> int:
         raise ClipError("missing", "is not a regular file")
     if status.st_size == 0:
         raise ClipError("empty", "the file has 0 bytes")
-    return status.st_size
 
 
-def _decoded(stream: soundfile.SoundFile, header: Header) -> np.ndarray:
-    """The samples (T,) that a header speaks of, one channel."""
-    kind = np.int16 if stream.subtype == "PCM_16" else np.float32
-    channels = np.empty((header.frames, header.channels), dtype=kind)
+def _open(path: Path, stack: contextlib.ExitStack) -> _Source:
+    """The file with the decoder that its bytes ask for; see read_header for what is raised."""
     try:
-        if header.piece:
-            stream.seek(header.first)
-        frames = len(stream.read(out=channels, dtype=kind.__name__))
+        with containers.mapped(path) as data:
+            start = bytes(data[:16])
+            streams = containers.find_streams(data)
+            if streams:
+                source = _LibsndfileSource(path, streams, stack)
+                source.check_ogg(data)
+                return source
+        status = path.stat()
+        mpeg = containers.read_mpeg(path, status.st_size, status.st_mtime_ns)
+        if mpeg:
+            return ffmpeg.MpegAudio(path, mpeg)
+        containers.check_sizes(path)
+        return ffmpeg.Recording(path)
+    except (RuntimeError, TypeError) as error:
+        reason = _words(error)
+    except OSError as error:
+        raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
+    except ClipError as error:
+        if error.code != "unreadable":
+            raise
+        reason = error.reason
+        _check_known(path)
+    raise ClipError(
+        "unreadable", f"it cannot be read as audio: {reason.rstrip('.')}. It starts with {start!r}"
+    )
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether soundfile can open it by its name, which may be of any bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in path.as_posix())
+
+
+def _check_known(path: Path) -> None:
+    """Raise ClipError "format" for what is sound and cannot be read whole for certain."""
+    with contextlib.suppress(RuntimeError, TypeError), soundfile.SoundFile(path) as sound:
+        if sound.format not in CONTAINERS:
+            allowed = ", ".join(CONTAINERS)
+            raise ClipError("format", f"its container is {sound.format}, read are {allowed}")
+
+
+def _decoded(source: _Source, header: Header) -> np.ndarray:
+    """The samples (T,) that a header speaks of, one channel."""
+    reaches_end = header.first + header.frames >= source.frames
+    wanted = None if reaches_end else header.frames
+    try:
+        channels = source.read(header.first, wanted, ffmpeg.Limits(MAX_S, MAX_BYTES))
     except RuntimeError as error:
         raise ClipError("unreadable", f"decoding fails: {_words(error)}") from None
-    if frames != header.frames:
-        raise ClipError("truncated", f"the header claims {header.frames} samples, {frames} can be decoded")
-    if kind is np.int16:  # the values that libsndfile would make of them, in a third of the time
+    if not len(channels):
+        raise ClipError("empty", "the header is there, but no sound follows it")
+    if channels.dtype == np.int16:  # the values that libsndfile would make of them, in a third of the time
         channels = np.multiply(channels, np.float32(2**-15), dtype=np.float32)
     if not np.isfinite(channels).all():
         raise ClipError("not-finite", "some samples are NaN or infinite")
     return to_mono(channels)
-
-
-def _opened(path: Path) -> soundfile.SoundFile:
-    try:
-        return soundfile.SoundFile(path)
-    except (RuntimeError, TypeError) as error:
-        with path.open("rb") as stream:
-            start = stream.read(16)
-        raise ClipError("unreadable", f"not audio: {_words(error)} It starts with {start!r}") from None
-    except OSError as error:
-        raise ClipError("missing", f"cannot be opened ({error.strerror})") from None
 
 
 def _words(error: Exception) -> str:
@@ -238,11 +355,14 @@ def _check_format(header: Header) -> None:
         raise ClipError("rate", f"{header.rate_hz} Hz, allowed: {RATES_HZ[0]} to {RATES_HZ[1]}")
 
 
-def _check_length(header: Header) -> None:
+def _check_length(header: Header, size: int) -> None:
+    """size: of the file in bytes, which bounds how long it can be, whatever it claims."""
+    duration_s = min(header.duration_s, 8 * size / _MIN_BITS_PER_S)
     if header.duration_s > MAX_S:
-        raise ClipError("too-long", f"it claims {header.duration_s:.0f} s, the limit is {MAX_S:.0f} s")
+        found = f"it claims {header.duration_s:.0f} s, the limit is {MAX_S:.0f} s"
+        raise ClipError("too-long", found, duration_s)
     if header.frames * header.channels * 4 > MAX_BYTES:
-        raise ClipError(
-            "too-large",
-            f"it claims {header.frames} x {header.channels} samples, over {MAX_BYTES // 2**20} MiB decoded",
+        found = (
+            f"it claims {header.frames} x {header.channels} samples, over {MAX_BYTES // 2**20} MiB decoded"
         )
+        raise ClipError("too-large", found, duration_s)

@@ -61,7 +61,7 @@ REMEDIES = {
     "speech-too-slow": "see whether text and recording belong together",
     "text-too-long": "cut the recording into utterances, each with its own text",
     "too-large": "cut it into utterances",
-    "too-long": "cut it into utterances",
+    "too-long": "cut it up, list its utterances' start and end times, or raise normalize.max_s (up to 600)",
     "too-short": "join it with the clip that follows, or take it out of the listing",
     "truncated": "copy the file again from where it came from",
     "unknown-characters": "write them otherwise, as the tokenizer can",
@@ -90,11 +90,13 @@ class ClipError(InputError):
     """One clip that cannot be used, or a warning about one.
 
     code: a key of REMEDIES, a stable word for rejects.jsonl. reason: what was found, what was expected.
+    duration_s: of the recording, 0.0 where it is not known.
     """
 
-    def __init__(self, code: str, reason: str):
+    def __init__(self, code: str, reason: str, duration_s: float = 0.0):
         self.code = code
         self.reason = reason
+        self.duration_s = duration_s
         self.advice = f"{reason}; {REMEDIES[code]}"
         super().__init__(f"{code}: {self.advice}")
 

@@ -50,19 +50,23 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One clip that was dropped: where, why (a stable code), what was found, and the way out."""
+    """One clip that was dropped: where, why (a stable code), what was found, and the way out.
+
+    duration_s: of its recording, 0.0 where that is not known.
+    """
 
     id: str
     audio: str
     stage: str
     code: str
     reason: str
+    duration_s: float = 0.0
 
     @classmethod
-    def of(cls, identifier: str, audio: str, stage: str, error: ClipError) -> Self:
+    def of(cls, identifier: str, audio: str, stage: str, error: ClipError, duration_s: float = 0.0) -> Self:
         """Bytes in names that are not UTF-8 are written as escapes."""
         audio, reason = (w.encode("utf-8", "backslashreplace").decode() for w in (audio, error.advice))
-        return cls(identifier, audio, stage, error.code, reason)
+        return cls(identifier, audio, stage, error.code, reason, duration_s or error.duration_s)
 
 
 class Warned(Reject):

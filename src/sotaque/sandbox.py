@@ -80,7 +80,7 @@ def _receive(process: BaseProcess, answers: Connection, limits: Limits) -> Answe
             return _Dead(_timeout(limits.max_s))
         return _Dead(ClipError("decode-crash", f"the decoder {_ending(process.exitcode)}"))
     if "code" in head:
-        return ClipError(head["code"], head["reason"])
+        return ClipError(head["code"], head["reason"], head["duration_s"])
     return head, content
 
 
@@ -152,7 +152,7 @@ def _answer(work: Callable[[Item], Answer], item: Item, max_mb: int) -> Answer:
         found = ClipError("decode-memory", f"decoding asks for more than {max_mb} MB")
     except Exception as error:  # whatever a decoder makes of bad bytes: one clip never stops a run
         found = ClipError("decode-crash", f"{type(error).__name__}: {error}")
-    return {"code": found.code, "reason": found.reason}, b""
+    return {"code": found.code, "reason": found.reason, "duration_s": found.duration_s}, b""
 
 
 def _limit_memory(max_mb: int) -> None:

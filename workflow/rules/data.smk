@@ -103,6 +103,7 @@ rule quality:
     """Drop the clips that quality.drop asks for, each with its reason."""
     input:
         ".stamps/quality.json",
+        "data/manifest/seal.json",
         expand("data/measures/{shard}.seal.json", shard=SHARDS),
     output:
         "data/quality/seal.json",
@@ -114,6 +115,7 @@ rule quality:
         """
         sotaque quality \
             --params {params.settings:q} \
+            --manifest data/manifest \
             --measures data/measures \
             --wav data/wav \
             --out data/quality \

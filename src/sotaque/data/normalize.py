@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sotaque import audio, files, loudness, model_spec, sandbox, vad
+from sotaque import rejects as rejects_module
 from sotaque.data import pauses
 from sotaque.errors import ClipError
 from sotaque.manifest import Reject, Utterance
@@ -21,13 +22,16 @@ from sotaque.rejects import counted
 from sotaque.settings import Normalize, Settings
 
 BELOW_TARGET_LU = 0.1
+ENDS_WITHIN_S = 0.1
+REFUSED = Path("logs/rejects-normalize.jsonl")
 log = logging.getLogger("sotaque")
 
 
 def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Path) -> dict[str, float]:
     """Write out/<id>.wav, out/manifest.jsonl and out/rejects.jsonl; a bad clip never stops the run.
 
-    Clips whose peak keeps them under the target loudness are told by their loudness_lufs.
+    Clips whose peak keeps them under the target loudness are told by their loudness_lufs. Raises InputError
+    when the rejects of this shard alone are more than ingest.max_rejected_share of the whole corpus.
     """
     rate_hz = model_spec.read(settings.model).sample_rate_hz
     utterances = read_manifest(manifest / f"{shard}.jsonl")
@@ -41,14 +45,19 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
     with contextlib.closing(sandbox.each(work, utterances, limits)) as answers:
         for utterance, answer in zip(track(utterances, f"normalize {shard}"), answers, strict=True):
             if isinstance(answer, ClipError):
-                rejects.append(Reject.of(utterance.id, utterance.audio, "normalize", answer))
+                path, duration_s = utterance.audio, utterance.duration_s
+                rejects.append(Reject.of(utterance.id, path, "normalize", answer, duration_s))
             else:
                 kept.append(stored(utterance, *answer, out))
     write_manifest(out / "manifest.jsonl", kept)
     write_manifest(out / "rejects.jsonl", rejects)
     files.settle(out)
     if rejects:
-        log.warning("normalize %s: of %d clips rejected: %s", shard, len(utterances), counted(rejects))
+        lost_s = sum(reject.duration_s for reject in rejects)
+        counts = len(utterances), lost_s / 60, sum(u.duration_s for u in utterances) / 60
+        found = counted(rejects)
+        log.warning("normalize %s: of %d clips rejected, %.1f of %.1f minutes: %s", shard, *counts, found)
+    refuse(rejects, utterances, manifest, settings.ingest.max_rejected_share)
     target = settings.normalize.loudness_lufs - BELOW_TARGET_LU
     return {
         "clips": len(kept),
@@ -56,6 +65,21 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
         "hours": sum(u.duration_s for u in kept) / 3600,
         "below_target_loudness": sum(u.loudness_lufs < target for u in kept),
     }
+
+
+def refuse(rejects: list[Reject], utterances: list[Utterance], manifest: Path, allowed: float) -> None:
+    """Stop where one shard alone loses more than the whole corpus may lose, before anything is measured.
+
+    What the shards lose together is known when the stage quality sees all of them. `allowed` decides only
+    whether the run stops, so it is none of the parameters of this stage.
+    """
+    lost_s, all_s = (sum(row.duration_s for row in rows) for rows in (rejects, utterances))
+    if len(rejects) <= allowed * len(utterances) and lost_s <= allowed * all_s:
+        return
+    corpus = [u for path in sorted(manifest.glob("[0-9]*.jsonl")) for u in read_manifest(path)]
+    duration_s = sum(utterance.duration_s for utterance in corpus)
+    where = f"{manifest}: normalize loses too much of the corpus in one of its shards"
+    rejects_module.refuse(rejects, len(corpus), duration_s, allowed, where=where, into=REFUSED)
 
 
 def prepared(utterance: Utterance, wanted: Normalize, rate_hz: int) -> sandbox.Answer:
@@ -78,13 +102,25 @@ def prepared(utterance: Utterance, wanted: Normalize, rate_hz: int) -> sandbox.A
 
 
 def recorded(utterance: Utterance, wanted: Normalize) -> tuple[np.ndarray, int]:
-    """A clip's samples (T,) and rate_hz; a piece of a recording is cut at the pauses near its ends."""
+    """A clip's samples (T,) and rate_hz; a piece of a recording is cut at the pauses near its ends.
+
+    Raises ClipError "truncated" where it is shorter than ingest found it.
+    """
     path, start_s, end_s = Path(utterance.audio), utterance.start_s, utterance.end_s
     if (start_s, end_s) == (0.0, None) or not wanted.cut_margin_s:
-        return audio.read(path, start_s, end_s)
+        samples, rate_hz = audio.read(path, start_s, end_s)
+        check_found(len(samples) / rate_hz, utterance)
+        return samples, rate_hz
     around_s = wanted.cut_margin_s + pauses.PAUSE_S
     samples, rate_hz, first, last = audio.read_around(path, start_s, end_s, around_s)
+    check_found((last - first) / rate_hz, utterance)
     return pauses.cut(samples, rate_hz, first, last, wanted), rate_hz
+
+
+def check_found(duration_s: float, utterance: Utterance) -> None:
+    if duration_s < utterance.duration_s - ENDS_WITHIN_S:
+        found = f"ingest found {utterance.duration_s:.3f} s, {duration_s:.3f} s can be decoded"
+        raise ClipError("truncated", found)
 
 
 def trimmed(samples: np.ndarray, rate_hz: int, wanted: Normalize) -> np.ndarray:

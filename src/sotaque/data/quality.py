@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sotaque import manifest, rejects
+from sotaque import manifest as manifests
+from sotaque import rejects
 from sotaque.data.measures import table
 from sotaque.data.measures.limits import BY_CODE
 from sotaque.data.measures.table import Table
@@ -19,19 +20,21 @@ from sotaque.manifest import Reject
 from sotaque.settings import Settings
 
 REFUSED = Path("logs/rejects-quality.jsonl")
+REJECTED = Path("logs/rejects-all.jsonl")
 log = logging.getLogger("sotaque")
 
 
-def run(settings: Settings, *, measures: Path, wav: Path, out: Path) -> dict[str, float]:
+def run(settings: Settings, *, manifest: Path, measures: Path, wav: Path, out: Path) -> dict[str, float]:
     """Write out/rejects.jsonl; returns clips, dropped and the hours that are kept.
 
-    Raises InputError when more than quality.max_dropped_share would be dropped; the list of them then lies
-    in logs/rejects-quality.jsonl.
+    Raises InputError when ingest and normalize together rejected more than ingest.max_rejected_share, or
+    more than quality.max_dropped_share would be dropped; logs/rejects-*.jsonl then lists the clips.
     """
-    clips = table.read(measures, manifest.shard_names(settings.shards))
+    check_rejects(settings, manifest, wav)
+    clips = table.read(measures, manifests.shard_names(settings.shards))
     lost = dropped(clips, settings.quality.drop, wav)
     refuse(lost, len(clips), settings.quality.max_dropped_share)
-    manifest.write(out / "rejects.jsonl", lost)
+    manifests.write(out / "rejects.jsonl", lost)
     ids = {reject.id for reject in lost}
     kept = np.array([i not in ids for i in clips.ids], dtype=bool)
     if kept.sum() + len(lost) != len(clips):
@@ -43,6 +46,22 @@ def run(settings: Settings, *, measures: Path, wav: Path, out: Path) -> dict[str
         "dropped": len(lost),
         "hours": float(clips.values["duration_s"][kept].sum()) / 3600,
     }
+
+
+def check_rejects(settings: Settings, manifest: Path, wav: Path) -> None:
+    """Stop when ingest and normalize lost too many clips or minutes: only here are all shards known."""
+    shards = manifests.shard_names(settings.shards)
+    lost = manifests.read(manifest / "rejects.jsonl", Reject)
+    duration_s = sum(reject.duration_s for reject in lost)
+    clips = len(lost)
+    for shard in shards:
+        utterances = manifests.read(manifest / f"{shard}.jsonl")
+        clips += len(utterances)
+        duration_s += sum(utterance.duration_s for utterance in utterances)
+        lost += manifests.read(wav / shard / "rejects.jsonl", Reject)
+    where = f"{manifest} and {wav}: ingest and normalize together lose too much"
+    allowed = settings.ingest.max_rejected_share
+    rejects.refuse(lost, clips, duration_s, allowed, where=where, into=REJECTED)
 
 
 def dropped(clips: Table, limits: dict[str, float], wav: Path) -> list[Reject]:
@@ -64,7 +83,7 @@ def refuse(lost: list[Reject], clips: int, allowed: float) -> None:
     """Stop when too much would be dropped."""
     if len(lost) <= allowed * clips:
         return
-    manifest.write(REFUSED, lost)
+    manifests.write(REFUSED, lost)
     raise InputError(
         f"quality.drop would drop {len(lost)} of {clips} clips ({len(lost) / clips:.1%}): "
         f"{rejects.counted(lost)}; allowed are {allowed:.1%} (quality.max_dropped_share). Take a code out of "

@@ -39,8 +39,7 @@ def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path)
     """Write out/{train,val,test}.jsonl, without what quality dropped, and out/rejects.jsonl.
 
     Rejected are leaks, and held-out clips without a reference where the model needs one. `part` is then where
-    a clip is. Raises InputError for an empty part, and when normalize rejected more clips than
-    ingest.max_rejected_share.
+    a clip is. Raises InputError for an empty part.
     """
     shard_names = manifest.shard_names(settings.shards)
     dropped = {reject.id for reject in manifest.read(quality / "rejects.jsonl", Reject)}
@@ -50,8 +49,6 @@ def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path)
         for utterance in manifest.read(wav / shard / "manifest.jsonl")
         if utterance.id not in dropped
     ]
-    rejects = [r for shard in shard_names for r in manifest.read(wav / shard / "rejects.jsonl", Reject)]
-    refuse(rejects, len(utterances) + len(dropped), wav, settings.ingest.max_rejected_share)
     kept, leaks = without_leaks(utterances, settings.split.by)
     parts = divide(kept, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)
@@ -74,18 +71,6 @@ def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path)
         )  # fmt: skip
     clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS} | {"rejected": float(len(rejected))}
     return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
-
-
-def refuse(rejects: list[Reject], kept: int, wav: Path, allowed: float) -> None:
-    """Stop when too little of the corpus could be decoded: only here are all shards known."""
-    total = kept + len(rejects)
-    if len(rejects) <= allowed * total:
-        return
-    raise InputError(
-        f"{wav}: normalize rejected {len(rejects)} of {total} clips ({len(rejects) / total:.1%}): "
-        f"{counted(rejects)}; allowed are {allowed:.1%} (ingest.max_rejected_share). Reasons and ways out "
-        f"are in {wav}/<shard>/rejects.jsonl"
-    )
 
 
 def without_leaks(utterances: list[Utterance], by: str) -> tuple[list[Utterance], list[Reject]]:

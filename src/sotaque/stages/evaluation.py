@@ -70,6 +70,7 @@ REPORT = Stage(
         "normalizers",
         "audio.py",
         "containers.py",
+        "ffmpeg.py",
         "manifest.py",
         "model_spec.py",
         "backends/families.py",

@@ -1,6 +1,6 @@
 """What several stages name: paths, and the code of whole rooms."""
 
-SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "containers.py", "manifest.py")
+SPEECH = ("backends", "device.py", "model_spec.py", "audio.py", "containers.py", "ffmpeg.py", "manifest.py")
 HEARING = (
     *(f"evaluation/{name}.py" for name in ("recognizer", "synthesize")),
     *(f"metrics/{name}.py" for name in ("context", "failures", "intervals", "registry")),

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque.audio import CONTAINERS
+from sotaque.audio import SUFFIXES as AUDIO_SUFFIXES
 from sotaque.data.layouts import sources
 from sotaque.data.layouts.reading import current
 from sotaque.data.layouts.row import Row
 
-AUDIO_SUFFIXES = tuple(dict.fromkeys(suffix for suffixes in CONTAINERS.values() for suffix in suffixes))
 AUDIO_FOLDERS = ("wavs", "wav", "audio", "clips", "mp3", "flac", "recordings")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 _SAMPLE = 500
