@@ -255,7 +255,7 @@ def test_an_empty_corpus_has_nothing_to_drop(workplace):
 
 def stale(settings: Settings) -> set[str]:
     """The stages whose own seals no longer say what is wanted."""
-    return {job.stage.word for job in jobs.of(settings) if stamps.is_stale(job, settings)}
+    return {job.stage.word for job in jobs.of(settings) if stamps.staleness(job, settings) is not None}
 
 
 @pytest.fixture
