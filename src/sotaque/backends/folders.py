@@ -45,7 +45,7 @@ def write_generation_config(folder: Path, values: dict[str, Any]) -> None:
         raise ModelError(f"{path}: not JSON ({error}); fetch the model again") from None
     if not values["do_sample"]:
         before = {key: value for key, value in before.items() if key not in SAMPLING}
-    kept = {key: value for key, value in before.items() if key != "_from_model_config"}
+    kept = {key: value for key, value in before.items() if not key.endswith("_from_model_config")}
     files.write_json(path, kept | values)
 
 
