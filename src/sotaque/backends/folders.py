@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ def write_generation_config(folder: Path, values: dict[str, Any]) -> None:
         return
     path = folder / "generation_config.json"
     try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = files.read_json(path) if path.exists() else {}
     except ValueError as error:
         raise ModelError(f"{path}: not JSON ({error}); fetch the model again") from None
     if not values["do_sample"]:

@@ -6,7 +6,6 @@ It says nothing of time or machine, so equal trainings have equal records.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +70,7 @@ def read(folder: Path) -> TrainingRecord:
     """The record in the folder that `train` wrote; raises InputError when it is missing or damaged."""
     path = folder / NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = files.read_json(path)
         if values["lora"] is not None:
             values["lora"] = LoraRecord(**{key: _frozen(value) for key, value in values["lora"].items()})
         return TrainingRecord(**{key: _frozen(value) for key, value in values.items()})
