@@ -166,12 +166,10 @@ rule split:
         "logs/split.log",
     params:
         settings=PARAMS,
-        model=f"workflow/models/{SETTINGS.model}.yaml",
     shell:
         """
         sotaque split \
             --params {params.settings:q} \
-            --model {params.model:q} \
             --wav data/wav \
             --quality data/quality \
             --out data/splits \

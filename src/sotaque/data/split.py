@@ -9,8 +9,9 @@ A clip that the corpus itself calls val or test stays that, and equal ones follo
 puts into another part are rejected as leaks. In a corpus so small that its shares leave a part empty, the
 key that stands nearest fills it, and the log says so.
 
-A family that speaks in the voice of a reference takes it from the training clips. A val or test clip whose
-speaker has none that is long enough is rejected here: later it would stop `select` or `synthesize`.
+A val or test clip whose speaker has no training clip is rejected: there is no voice to compare it with, and
+no reference for a family that clones one. Where all clips of a part are such, as with split.by: speaker, they
+stay: such a part asks for voices that were never heard. Splits do not depend on the model.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from sotaque import manifest, model_spec
-from sotaque.backends.families import FAMILIES
+from sotaque import manifest
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Reject, Utterance
 from sotaque.normalizers import basic
@@ -35,11 +35,11 @@ log = logging.getLogger("sotaque")
 PARTS = ("train", "val", "test")
 
 
-def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path) -> dict[str, float]:
+def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str, float]:
     """Write out/{train,val,test}.jsonl, without what quality dropped, and out/rejects.jsonl.
 
-    Rejected are leaks, and held-out clips without a reference where the model needs one. `part` is then where
-    a clip is. Raises InputError for an empty part.
+    Rejected are leaks, and held-out clips of speakers without a training clip. `part` is then where a clip
+    is. Raises InputError for an empty part.
     """
     shard_names = manifest.shard_names(settings.shards)
     dropped = {reject.id for reject in manifest.read(quality / "rejects.jsonl", Reject)}
@@ -52,8 +52,7 @@ def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path)
     kept, leaks = without_leaks(utterances, settings.split.by)
     parts = divide(kept, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)
-    family = model_spec.read(model.stem).backend
-    parts, lone = without_lone(parts, FAMILIES[family].shortest_reference_s, family)
+    parts, lone = without_lone(parts)
     rejected = leaks + lone
     if sum(map(len, parts.values())) + len(rejected) != len(utterances):
         raise AssertionError(f"{len(utterances)} clips in, {len(kept)} placed and {len(rejected)} rejected")
@@ -66,9 +65,8 @@ def run(settings: Settings, *, model: Path, wav: Path, quality: Path, out: Path)
         )
     if lone:
         log.warning(
-            "split: %d val and test clips have no reference, which %s needs: %s; see %s",
-            len(lone), family, _listed([reject.id for reject in lone]), out / "rejects.jsonl",
-        )  # fmt: skip
+            "split: the speaker has no training clip: %s; see %s", counted(lone), out / "rejects.jsonl"
+        )
     clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS} | {"rejected": float(len(rejected))}
     return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
 
@@ -94,42 +92,25 @@ def without_leaks(utterances: list[Utterance], by: str) -> tuple[list[Utterance]
 
 
 def without_lone(
-    parts: dict[str, list[Utterance]], shortest_s: float, family: str
+    parts: dict[str, list[Utterance]],
 ) -> tuple[dict[str, list[Utterance]], list[Reject]]:
-    """The parts without the val and test clips whose speaker has no training clip of shortest_s or more.
+    """The parts without the val and test clips whose speaker has no training clip; those clips, rejected.
 
-    shortest_s: 0 for a family that needs no reference. Raises InputError where all clips of a part are such.
+    A part in which all clips are such stays as it is.
     """
-    if not shortest_s:
-        return parts, []
-    longest_s: dict[str, float] = {}
-    for utterance in parts["train"]:
-        longest_s[utterance.speaker] = max(utterance.duration_s, longest_s.get(utterance.speaker, 0.0))
-    kept, lone = {"train": parts["train"]}, []
+    trained = {utterance.speaker for utterance in parts["train"]}
+    kept, lone = dict(parts), []
     for name in ("val", "test"):
-        kept[name] = [u for u in parts[name] if longest_s.get(u.speaker, 0.0) >= shortest_s]
-        if not kept[name]:
-            speakers = _listed(sorted({u.speaker for u in parts[name]}))
-            raise InputError(
-                f"split: no speaker of {name} has a training clip of {shortest_s:g} s or more to be the "
-                f"reference that {family} speaks with: {speakers}. Set split.by: text; a corpus that names "
-                "its own parts must have training clips of the speakers of val and test"
-            )
+        known = [utterance for utterance in parts[name] if utterance.speaker in trained]
+        if not known:
+            continue
+        kept[name] = known
         for utterance in parts[name]:
-            known_s = longest_s.get(utterance.speaker)
-            if known_s is None or known_s < shortest_s:
-                found = "no training clip" if known_s is None else f"no training clip over {known_s:.1f} s"
-                reason = (
-                    f"it is in {name}, and its speaker {utterance.speaker!r} has {found}; {family} needs one "
-                    f"of {shortest_s:g} s or more as reference"
-                )
+            if utterance.speaker not in trained:
+                reason = f"it is in {name}, and its speaker {utterance.speaker!r} has no training clip"
                 error = ClipError("no-reference", reason)
                 lone.append(Reject.of(utterance.id, utterance.audio, "split", error))
     return kept, lone
-
-
-def _listed(names: list[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, list[Utterance]]:
