@@ -9,7 +9,7 @@ import torch
 import families
 import tiny
 from sotaque import backends, manifest
-from sotaque.backends import durations
+from sotaque.backends import durations, references
 from sotaque.backends.families import OrpheusGeneration
 from sotaque.backends.protocol import Reference
 from sotaque.errors import InputError
@@ -112,3 +112,17 @@ def test_a_csm_that_stopped_at_ten_seconds_now_has_room(tmp_path):
         backend, backend.generation(), tmp_path / "splits", lambda _: reference, MODEL
     )
     assert found == []
+
+
+def test_a_held_out_clip_without_a_reference_stops_the_run_before_the_first_step(tmp_path):
+    """As with split.by: speaker: rui has no training clip, and CSM speaks only after one."""
+    backend = backends.load("csm", families.FAMILIES["csm"].make(tmp_path / "base"), torch.device("cpu"))
+    manifest.write(tmp_path / "splits/val.jsonl", [utterance("lone", "uma frase", 2.0)])
+    with pytest.raises(InputError, match=r"1 of the val and test clips cannot be spoken .*lone: speaker"):
+        feasibility.check_texts(
+            backend,
+            backend.generation(),
+            tmp_path / "splits",
+            lambda clip: references.nearest_to_best([], clip.speaker, 1.0),
+            MODEL,
+        )
