@@ -182,14 +182,14 @@ def test_a_model_whose_name_a_shell_could_run_is_refused(clone):
             done = run(*engine, check=False)
             assert done.returncode != 0
             told = done.stdout + done.stderr
-            assert f"params.yaml: model is {name!r}, expected a name of letters, digits" in told
+            assert f"params.yaml: model is {name!r}, expected at most 64 of the letters" in told
             assert executed() == []
 
 
 @pytest.mark.parametrize("name", ["../models/micro", "-m", "a b", ".", "", "a\nb", "ação"])
 def test_a_model_has_a_plain_name(workplace, name):
     write_params("demo", name)
-    with pytest.raises(SettingsError, match="expected a name of letters, digits"):
+    with pytest.raises(SettingsError, match="expected at most 64 of the letters"):
         settings.read(Path("params.yaml"))
 
 
