@@ -657,7 +657,8 @@ def _skip_tag(data: bytes | mmap.mmap, at: int) -> int | None:
         return min(at + 128, len(data))
     if data[at : at + 8] == b"APETAGEX" and at + 32 <= len(data):
         header = 32 if _unpack("<I", data, at + 20) >> 29 & 1 else 0
-        return min(at + header + _unpack("<I", data, at + 12), len(data))
+        claimed = header + _unpack("<I", data, at + 12)
+        return min(at + max(32, claimed), len(data))
     if data[at : at + 11] == b"LYRICSBEGIN" and (end := data.find(b"LYRICS200", at)) >= 0:
         return end + 9
     rest = data[at : at + _TAIL_BYTES + 1]
