@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sotaque import files, input_check, jobs, runs, seal, stages, times
 from sotaque import settings as settings_module
-from sotaque.errors import IntegrityError, SettingsError, SotaqueError, listed
+from sotaque.errors import IntegrityError, SettingsError, SotaqueError, join_first
 from sotaque.jobs import Job
 from sotaque.settings import Settings
 from sotaque.stages import Stage
@@ -157,7 +157,7 @@ def check_unchanged(job: Job, settings: Settings, params: Path) -> None:
     lines = runs.differences(before["params"], after["params"], words="was {!r} and is {!r}")
     if lines:
         raise IntegrityError(
-            f"{params} was edited while {job.name} ran: {listed(lines)}. {job.out} is that of the "
+            f"{params} was edited while {job.name} ran: {join_first(lines)}. {job.out} is that of the "
             "earlier values; run dvc repro again"
         )
 

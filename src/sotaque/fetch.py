@@ -19,7 +19,7 @@ from typing import Any
 
 from sotaque import files, model_spec
 from sotaque.backends.families import FAMILIES, Files
-from sotaque.errors import ModelError, listed
+from sotaque.errors import ModelError, join_first
 from sotaque.model_spec import Source
 from sotaque.settings import Settings
 
@@ -90,7 +90,7 @@ def check_record(found: dict[str, Any], recorded: Any, part: str, root: Path, re
         for name in names
     ]
     raise ModelError(
-        f"{part} is not what it was when it was first fetched: {listed(lines)}. If the file is damaged, "
+        f"{part} is not what it was when it was first fetched: {join_first(lines)}. If the file is damaged, "
         f"{_way_back(found['source'], root)}. If you changed it on purpose, delete {record} and fetch again"
     )
 

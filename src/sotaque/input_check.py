@@ -14,7 +14,7 @@ from typing import Any
 
 from sotaque import manifest, runs, seal
 from sotaque.checksums import Memory
-from sotaque.errors import IntegrityError, listed
+from sotaque.errors import IntegrityError, join_first
 from sotaque.jobs import Job, upstream
 from sotaque.settings import Settings
 
@@ -36,7 +36,7 @@ def check_again(job: Job, settings: Settings, table: Table, want: dict[str, Any]
     lines = runs.differences(want["spec"], spec, words="was {!r} and is {!r}")
     if lines:
         raise IntegrityError(
-            f"the file of the model {settings.model} was edited while {job.name} ran: {listed(lines)}. "
+            f"the file of the model {settings.model} was edited while {job.name} ran: {join_first(lines)}. "
             "Its output is not sealed; run the same command again"
         )
     check_files(job, table)
@@ -57,7 +57,7 @@ def check_parameters(job: Job, settings: Settings, table: Table) -> None:
         if lines:
             raise IntegrityError(
                 f"{other.seal}: {other.name} ran with other parameters than {job.name} has: "
-                f"{listed(lines)}. params.yaml or the model's file was edited during the run, or "
+                f"{join_first(lines)}. params.yaml or the model's file was edited during the run, or "
                 f"{job.name} was started alone: {seal.AGAIN}, and all stages have the same parameters"
             )
 
@@ -77,7 +77,7 @@ def check_files(job: Job, table: Table) -> None:
         lines = [line for found in faults.values() for line in found]
         owners = list(faults)[:5]
         raise IntegrityError(
-            f"{job.name} has no new output, for these inputs are not what was sealed: {listed(lines)}. "
+            f"{job.name} has no new output, for these inputs are not what was sealed: {join_first(lines)}. "
             f"Put the files back as they were, or delete {' and '.join(map(str, owners))} and {seal.AGAIN}: "
             "their stage then makes them again"
         )

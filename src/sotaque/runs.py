@@ -28,7 +28,7 @@ from typing import Any
 
 from sotaque import files, jobs, model_spec
 from sotaque import settings as settings_module
-from sotaque.errors import IntegrityError, SettingsError, listed
+from sotaque.errors import IntegrityError, SettingsError, join_first
 from sotaque.settings import Settings
 
 FOLDER = Path(".stamps")
@@ -115,8 +115,8 @@ def read_frozen(path: Path) -> Settings:
     if files.sha256_of({**values, MODEL_FILE: model or None})[:12] == path.stem.removeprefix("params-"):
         lines = differences(model, values[MODEL_FILE], words="was {!r} when the run started and is {!r} now")
         raise IntegrityError(
-            f"{model_spec.path_of(found.model)} was edited during the run: {listed(lines)}. Put the earlier "
-            "value back, or start the run again with the new one"
+            f"{model_spec.path_of(found.model)} was edited during the run: {join_first(lines)}. Put the "
+            "earlier value back, or start the run again with the new one"
         )
     raise IntegrityError(
         f"{path}: somebody edited the parameters of this run; delete the file, edit params.yaml instead, and "
@@ -236,7 +236,7 @@ def _refuse(settings: Settings, out: Path | None, alive: list[Run]) -> None:
                 f"{path}: {line}" for line in differences(run.values[MODEL_FILE], here[MODEL_FILE], "it")
             ]
         raise SettingsError(
-            f"another run with other parameters writes the same outputs: {run.words}. {listed(lines)}. "
+            f"another run with other parameters writes the same outputs: {run.words}. {join_first(lines)}. "
             "Wait until it has ended and start again, stop it, or use another copy of this folder"
         )
 

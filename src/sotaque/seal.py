@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         ) from None
     except OSError as error:
         raise IntegrityError(_damaged(path, f"it cannot be read: {error.strerror}")) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise IntegrityError(_damaged(path, str(error))) from None
 
 
@@ -58,7 +57,7 @@ def _parse(path: Path, mark: tuple[int, ...]) -> tuple[dict[str, Any], str]:
     if not content:
         raise ValueError("it is empty")
     try:
-        value = json.loads(content)
+        value = files.parse_json(content)
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     fault = _fault(value)

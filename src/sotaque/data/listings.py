@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sotaque import files
 from sotaque.data.layouts import recordings, sources
 from sotaque.data.layouts.reading import Reading
 from sotaque.data.layouts.row import Row
@@ -52,7 +53,7 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
         and name != _SEAL
     ]
     return {
-        "corpus": printable(corpus.as_posix()),
+        "corpus": files.escape(corpus.as_posix()),
         "layout": layout,
         "listings": [_listing(listing) for _, listing in sorted(found.listings.items())],
         "unlisted": _some(unlisted),
@@ -61,7 +62,7 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
 
 
 def _some(names: list[str]) -> dict[str, Any]:
-    return {"count": len(names), "examples": [printable(name) for name in names[:_SHOWN]]}
+    return {"count": len(names), "examples": [files.escape(name) for name in names[:_SHOWN]]}
 
 
 def tell(report: dict[str, Any]) -> None:
@@ -79,16 +80,11 @@ def tell(report: dict[str, Any]) -> None:
             log.warning("ingest: %s: %d, such as %s", words, some["count"], ", ".join(some["examples"][:3]))
 
 
-def printable(name: str) -> str:
-    """Bytes in names that are not UTF-8 are written as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def _listing(listing: Any) -> dict[str, Any]:
     values = asdict(listing)
     for column in values["columns"]:
-        column.update({key: printable(word) for key, word in column.items() if isinstance(word, str)})
-    return {**values, "file": printable(values["file"]), "columns": list(values["columns"])}
+        column.update({key: files.escape(word) for key, word in column.items() if isinstance(word, str)})
+    return {**values, "file": files.escape(values["file"]), "columns": list(values["columns"])}
 
 
 def _name(column: dict[str, Any]) -> str:

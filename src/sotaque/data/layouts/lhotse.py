@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sotaque import files
 from sotaque.data.layouts import jsonl, parts, recordings, sources, table
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
@@ -71,7 +72,7 @@ def _of_cut(cut: Mapping[str, Any], where: str, part: str) -> Iterator[Row]:
 def _row(supervision: Mapping[str, Any], recording: Any, offset_s: float, where: str, part: str) -> Row:
     words = {key: supervision.get(key) for key in ("id", "text", "speaker", "language", "gender")}
     words = {key: str(value) if isinstance(value, str | int | float) else "" for key, value in words.items()}
-    if not all(map(sources.readable, words.values())):
+    if not all(map(files.is_utf8, words.values())):
         return Row(where, where, "", "", fault=ClipError("encoding", f"{where}: half of a surrogate pair"))
     row = {"where": where, **words, "part": part}
     try:

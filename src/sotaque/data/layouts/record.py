@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sotaque.data.layouts import columns, sources, table
+from sotaque import files
+from sotaque.data.layouts import columns, table
 from sotaque.data.layouts.reading import Column, Listing, current
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
@@ -72,6 +73,6 @@ def _fault(given: Mapping[str, Any], places: Mapping[str, int], where: str) -> C
             return ClipError(
                 "columns", f"{where}: {names[place]} is a {kind}, expected the {field} as a word"
             )
-        if isinstance(value, str) and not sources.readable(value):
+        if isinstance(value, str) and not files.is_utf8(value):
             return ClipError("encoding", f"{where}: {names[place]} holds half of a surrogate pair")
     return None

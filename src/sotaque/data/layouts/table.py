@@ -273,7 +273,7 @@ def _cut(where: str, text: str, delimiter: str, quoted: bool) -> Line:
     if len(text) >= files.MAX_LINE_CHARACTERS:
         reason = f"{where}: {files.MAX_LINE_CHARACTERS} characters on one line, or more"
         return Line(where, (text[:80],), ClipError("line-too-long", reason))
-    if not sources.readable(text):
+    if not files.is_utf8(text):
         shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         fault = ClipError("encoding", f"{where}: {sources.not_encoded()}")
         return Line(where, tuple(shown.split(delimiter)), fault)
