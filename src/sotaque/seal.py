@@ -14,7 +14,7 @@ from typing import Any
 
 from sotaque import files, model_spec
 from sotaque import settings as settings_module
-from sotaque.checksums import Memory
+from sotaque.checksums import Memory, read_stat
 from sotaque.errors import IntegrityError
 from sotaque.jobs import Job
 from sotaque.model_spec import ModelSpec
@@ -38,9 +38,7 @@ def read(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """The content of a seal and the checksum of its bytes."""
     try:
-        status = path.stat()
-        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        return _parse(path, mark)
+        return _parse(path, read_stat(path))
     except FileNotFoundError:
         raise IntegrityError(
             f"{path}: there is no such seal; {AGAIN}, which runs the stage that writes it"
@@ -52,7 +50,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _parse(path: Path, mark: tuple[int, ...]) -> tuple[dict[str, Any], str]:
+def _parse(path: Path, stat: tuple[int, ...]) -> tuple[dict[str, Any], str]:
     content = path.read_bytes()
     if not content:
         raise ValueError("it is empty")
@@ -113,12 +111,11 @@ def code_of(code: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
 def _model(settings: Settings) -> ModelSpec:
     """The file of the model; it is parsed again only when it has changed."""
     path = model_spec.path_of(settings.model)
-    status = os.stat(path) if path.exists() else None
-    return _model_at(settings.model, status and (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return _model_at(settings.model, read_stat(path) if path.exists() else None)
 
 
 @functools.lru_cache(maxsize=8)
-def _model_at(model: str, mark: tuple[int, ...] | None) -> ModelSpec:
+def _model_at(model: str, stat: tuple[int, ...] | None) -> ModelSpec:
     return model_spec.read(model)
 
 
@@ -219,10 +216,10 @@ def close(job: Job, want: dict[str, Any]) -> None:
     remembered.save()
     value = {**want, "files": sums}
     files.write_record(_kept(job), value)
-    _put_back(job, value)
+    _write_seal(job, value)
 
 
-def _put_back(job: Job, value: dict[str, Any]) -> None:
+def _write_seal(job: Job, value: dict[str, Any]) -> None:
     if job.seal.is_dir():
         files.remove(job.seal)
     files.write_json(job.seal, value)
@@ -248,7 +245,7 @@ def reopen(job: Job, want: dict[str, Any]) -> bool:
         found = checksums(job) if found is None else found
         if value["files"] == found:
             if path != job.seal:
-                _put_back(job, value)
+                _write_seal(job, value)
             return True
     return False
 
