@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         job = find_job(stages.STAGES[options.word], settings, options, index)
         with torchrun.led() as leads:
             if leads:
-                with runs.part_of(options.params, settings, job.out):
+                with runs.enter(options.params, settings, job.out):
                     run(job, settings, index, options.params)
                 check_unchanged(job, settings, options.params)
             else:

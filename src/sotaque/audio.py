@@ -267,7 +267,7 @@ def _check_file(path: Path) -> None:
 def _open(path: Path, stack: contextlib.ExitStack) -> _Source:
     """The file with the decoder that its bytes ask for; see read_header for what is raised."""
     try:
-        with containers.mapped(path) as data:
+        with containers.map_file(path) as data:
             start = bytes(data[:16])
             streams = containers.find_streams(data)
             if streams:

@@ -169,17 +169,17 @@ def save_torch(value: Any, path: Path) -> None:
     import torch
 
     with path.open("wb", buffering=0) as stream:
-        watched = _Watched(stream)
+        recorder = _ErrorRecorder(stream)
         try:
-            torch.save(value, watched)
+            torch.save(value, recorder)
         except Exception as error:
-            found = watched.error or error
+            found = recorder.error or error
             if isinstance(found, OSError):
                 found.filename = str(path)
             raise found from None
 
 
-class _Watched:
+class _ErrorRecorder:
     """A stream that is written whole, and remembers its first error."""
 
     def __init__(self, stream: io.FileIO):

@@ -52,8 +52,8 @@ def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path, is_lan
     part, language = part_of(inside), inside if is_language else ""
     speaker = "" if part or language or depth.is_session(inside) else inside
     with current().below(f"{inside}/"):
-        some = list(_rows(place, layout, unpacked / inside))
-    for row in some:
+        rows = list(_rows(place, layout, unpacked / inside))
+    for row in rows:
         yield replace(
             row,
             where=f"{inside}/{row.where}",
