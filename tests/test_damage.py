@@ -40,7 +40,7 @@ DAMAGE = {
     "cut": (cut, "it is not JSON"),
     "binary": (lambda path: path.write_bytes(bytes(range(256))), "it is not JSON"),
     "no JSON": (lambda path: path.write_text("seal\n"), "it is not JSON"),
-    "deep": (lambda path: path.write_text("[" * 100_000), "recursion"),
+    "deep": (lambda path: path.write_text("[" * 100_000), "nested too deep"),
     "list": (lambda path: path.write_text("[]"), "expected a JSON object, found list"),
     "null": (lambda path: path.write_text("null"), "expected a JSON object, found NoneType"),
     "key": (without_files, "the key 'files' is missing"),
@@ -310,23 +310,23 @@ def test_a_models_file_that_is_edited_while_the_stage_runs_is_named(world, capsy
 
 def test_unchanged_inputs_are_not_read_for_their_checksum(world, monkeypatch):
     job = job_of("tokenize-00", world)
-    table = {made.seal: made for made in jobs.of(world)}
-    input_check.check(job, world, table)
+    index = jobs.index_by_seal(world)
+    input_check.check(job, world, index)
 
     def never(path):
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr(files, "sha256", never)
-    input_check.check(job, world, table)
+    input_check.check(job, world, index)
 
 
 def test_a_shard_looks_at_no_other_shard(workplace, monkeypatch):
     found = settings.read(Path("params.yaml"))
-    table = {job.seal: job for job in jobs.of(found)}
-    for job in table.values():
+    index = jobs.index_by_seal(found)
+    for job in index.values():
         if job.fan.get("shard"):
-            others = [path for path in job.inputs if path in table and table[path].fan.get("shard")]
-            assert all(table[path].fan["shard"] == job.fan["shard"] for path in others)
+            others = [path for path in job.inputs if path in index and index[path].fan.get("shard")]
+            assert all(index[path].fan["shard"] == job.fan["shard"] for path in others)
 
 
 def test_parameters_that_are_not_those_of_the_seals_upstream_are_named(world, capsys):

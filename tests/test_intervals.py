@@ -180,7 +180,6 @@ def test_a_paired_ratio_with_equal_denominators_is_a_paired_mean():
     intervals.mean_interval([0.9], ["a"]),
     intervals.mean_interval([], []),
     intervals.ratio_interval([1.0, 2.0], [0.0, 0.0], ["a", "a"]),
-    intervals.proportion_interval(0, 0),
 ])  # fmt: skip
 def test_too_little_has_no_interval_and_says_why(found):
     assert found.low is None
@@ -191,13 +190,6 @@ def test_too_little_has_no_interval_and_says_why(found):
 def test_values_all_alike_are_not_certain():
     """Twenty silent clips have a similarity of 0 each; some of the next may be better, none worse."""
     found = intervals.mean_interval([0.0] * 20, ["a"] * 20, bounds=(0.0, 1.0))
-    assert found.low == 0.0
-    assert (1 - found.high) ** 20 == pytest.approx(0.025)
-
-
-def test_a_share_of_clips_has_the_exact_interval():
-    """None of 20 failed: (1 - high)^20 = 2.5 %."""
-    found = intervals.proportion_interval(0, 20)
     assert found.low == 0.0
     assert (1 - found.high) ** 20 == pytest.approx(0.025)
 

@@ -77,7 +77,7 @@ HTS = "0 2050000 sil\n2050000 3000000 g\n3000000 4100000 a\n"
 
 @pytest.mark.parametrize("written", [AUDACITY, SPECTRAL, SRT, VTT, TIGHT, PRAAT, SRT.replace("\n", "\r\n")])
 def test_segments_are_those_that_were_written(written):
-    assert timed.segments(written, "x") == TWO
+    assert timed.read_segments(written, "x") == TWO
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_segments_are_those_that_were_written(written):
      "0 1 2", "--> siga", "{risos} oi", "10 20 30 40", "<b>oi</b>"],
 )  # fmt: skip
 def test_plain_text_is_plain_text(written):
-    assert timed.segments(written, "x") is None
+    assert timed.read_segments(written, "x") is None
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,14 @@ def test_plain_text_is_plain_text(written):
 )
 def test_what_is_no_transcript_is_refused(written):
     with pytest.raises(ClipError) as caught:
-        timed.segments(written, "a.lab")
+        timed.read_segments(written, "a.lab")
     assert caught.value.code == "not-a-transcript"
     assert caught.value.reason.startswith("a.lab: ")
 
 
 def test_the_voice_of_a_cue_is_its_speaker():
-    [cue] = timed.segments("WEBVTT\n\n00:00.000 --> 00:01.000\n<v Ana Maria>Oi, <i>tudo</i> bem?</v>\n", "x")
+    written = "WEBVTT\n\n00:00.000 --> 00:01.000\n<v Ana Maria>Oi, <i>tudo</i> bem?</v>\n"
+    [cue] = timed.read_segments(written, "x")
     assert (cue.speaker, cue.text) == ("Ana Maria", "Oi, <i>tudo</i> bem?")
 
 

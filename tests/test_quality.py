@@ -255,7 +255,9 @@ def test_an_empty_corpus_has_nothing_to_drop(workplace):
 
 def stale(settings: Settings) -> set[str]:
     """The stages whose own seals no longer say what is wanted."""
-    return {job.stage.word for job in jobs.of(settings) if stamps.staleness(job, settings) is not None}
+    return {
+        job.stage.word for job in jobs.of(settings) if stamps.explain_staleness(job, settings) is not None
+    }
 
 
 @pytest.fixture

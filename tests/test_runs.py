@@ -280,7 +280,7 @@ def test_a_run_inside_a_run_is_no_conflict(workplace, other, monkeypatch):
         runs.start(Settings(lr=0.25))
     monkeypatch.setenv(runs.VARIABLE, runs.checksum_of(Settings(lr=0.5)))
     with runs.own(Settings(lr=0.25)):
-        assert runs.conflict(Settings(lr=0.5)) == ""
+        assert runs.describe_conflict(Settings(lr=0.5)) == ""
 
 
 def test_single_stages_that_write_other_outputs_run_at_once(workplace, other):

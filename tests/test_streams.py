@@ -241,6 +241,13 @@ def test_zeros_inside_an_mp3_are_lost_sound(tmp_path):
         read(tmp_path, data[:middle] + bytes(2000) + data[middle + 2000 :])
 
 
+def test_an_ape_tag_that_claims_no_bytes_is_passed():
+    """A loop that never ends would be a hang, so the test itself would not end."""
+    forged = b"APETAGEX" + bytes(24)
+    data = MP3S[0] + forged + MP3S[1]
+    assert len(containers.find_mpeg(data).starts) == len(containers.find_mpeg(MP3S[0] + MP3S[1]).starts)
+
+
 def test_the_number_of_samples_is_found_in_flacs_of_any_kind(tmp_path):
     """The last frame is short, or not; stereo; many frames, so that their numbers take several bytes."""
     for frames, channels, rate_hz in itertools.product((1, 4096, 40_961, 700_001), (1, 2), (8_000, 44_100)):

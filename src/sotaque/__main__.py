@@ -16,8 +16,8 @@ from pathlib import Path
 
 from sotaque import files, input_check, jobs, runs, seal, stages, times
 from sotaque import settings as settings_module
-from sotaque.errors import IntegrityError, SettingsError, SotaqueError, listed
-from sotaque.jobs import Job
+from sotaque.errors import IntegrityError, SettingsError, SotaqueError, join_first
+from sotaque.jobs import Index, Job
 from sotaque.settings import Settings
 from sotaque.stages import Stage
 from sotaque.training import stopping, torchrun, tracking
@@ -78,12 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.word in TOOLS:
             flags = {name: getattr(options, name) for name in FLAGS.get(options.word, {})}
             return importlib.import_module(TOOLS[options.word][0]).run(settings, **flags)
-        table = {job.seal: job for job in jobs.of(settings)}
-        job = find_job(stages.STAGES[options.word], settings, options, table)
+        index = jobs.index_by_seal(settings)
+        job = find_job(stages.STAGES[options.word], settings, options, index)
         with torchrun.led() as leads:
             if leads:
-                with runs.part_of(options.params, settings, job.out):
-                    run(job, settings, table, options.params)
+                with runs.enter(options.params, settings, job.out):
+                    run(job, settings, index, options.params)
                 check_unchanged(job, settings, options.params)
             else:
                 torchrun.follow(job, settings)
@@ -124,13 +124,13 @@ def read_parameters(path: Path) -> Settings:
     return runs.read_frozen(path) if runs.is_frozen(path) else settings_module.read(path)
 
 
-def find_job(stage: Stage, settings: Settings, options: argparse.Namespace, table: input_check.Table) -> Job:
+def find_job(stage: Stage, settings: Settings, options: argparse.Namespace, index: Index) -> Job:
     """The job of the table that the flags describe.
 
     Raises SettingsError when a path on the command line is not the one that params.yaml leads to.
     """
     given = {key: getattr(options, key) for key in stage.fan}
-    for job in table.values():
+    for job in index.values():
         if job.stage is stage and job.fan == given:
             for flag, path in {**job.reads, "out": job.out}.items():
                 if getattr(options, flag) not in (None, path):
@@ -157,7 +157,7 @@ def check_unchanged(job: Job, settings: Settings, params: Path) -> None:
     lines = runs.differences(before["params"], after["params"], words="was {!r} and is {!r}")
     if lines:
         raise IntegrityError(
-            f"{params} was edited while {job.name} ran: {listed(lines)}. {job.out} is that of the "
+            f"{params} was edited while {job.name} ran: {join_first(lines)}. {job.out} is that of the "
             "earlier values; run dvc repro again"
         )
 
@@ -176,26 +176,26 @@ def locked(job: Job) -> Iterator[None]:
         yield
 
 
-def run(job: Job, settings: Settings, table: input_check.Table | None = None, params: Path = PARAMS) -> None:
+def run(job: Job, settings: Settings, index: Index | None = None, params: Path = PARAMS) -> None:
     """Make one output unless its seal says that it is already there, then seal it.
 
-    table: that of all jobs; params: the file that `settings` was read from.
+    index: of all jobs; params: the file that `settings` was read from.
     """
-    table = table or {other.seal: other for other in jobs.of(settings)}
+    index = index or jobs.index_by_seal(settings)
     with locked(job):
         runs.check_current(params, settings, job.out)
         want = seal.wanted(job, settings)
         if seal.reopen(job, want):
             log.info("%s: up to date", job.name)
             return
-        input_check.check(job, settings, table)
+        input_check.check(job, settings, index)
         files.remove(job.seal)
         for out in job.outs:
             files.remove(out)
         with _heeding(job.stage), times.kept(job, want), tracking.stage(job, settings) as metrics:
             stage = importlib.import_module(job.stage.module)
             metrics |= stage.run(settings, **job.reads, **job.fan, out=job.out) or {}
-            input_check.check_again(job, settings, table, want)
+            input_check.check_again(job, settings, index, want)
             seal.close(job, want)
             if hasattr(stage, "sealed"):  # what a stage keeps for the case that it is killed may go now
                 stage.sealed(settings, **job.reads, **job.fan, out=job.out)

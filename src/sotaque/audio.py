@@ -191,7 +191,7 @@ class _LibsndfileSource:
 
     def __init__(self, path: Path, streams: list[Stream], stack: contextlib.ExitStack):
         self._streams = streams
-        if streams == [Stream(0, path.stat().st_size)] and _is_utf8(path):
+        if streams == [Stream(0, path.stat().st_size)] and files.is_utf8(path.as_posix()):
             self._sounds = [stack.enter_context(soundfile.SoundFile(path))]
         else:
             descriptor = os.open(path, os.O_RDONLY)
@@ -267,7 +267,7 @@ def _check_file(path: Path) -> None:
 def _open(path: Path, stack: contextlib.ExitStack) -> _Source:
     """The file with the decoder that its bytes ask for; see read_header for what is raised."""
     try:
-        with containers.mapped(path) as data:
+        with containers.map_file(path) as data:
             start = bytes(data[:16])
             streams = containers.find_streams(data)
             if streams:
@@ -292,11 +292,6 @@ def _open(path: Path, stack: contextlib.ExitStack) -> _Source:
     raise ClipError(
         "unreadable", f"it cannot be read as audio: {reason.rstrip('.')}. It starts with {start!r}"
     )
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether soundfile can open it by its name, which may be of any bytes."""
-    return not any("\ud800" <= character <= "\udfff" for character in path.as_posix())
 
 
 def _check_known(path: Path) -> None:

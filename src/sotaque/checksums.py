@@ -20,6 +20,12 @@ from sotaque import files
 TICK_NS = 2_000_000_000
 
 
+def read_stat(path: str | Path) -> tuple[int, int, int, int]:
+    """Size, mtime and ctime in ns, and inode: while none of them changes, the content does not."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 class Memory:
     """The remembered checksums of one folder or output, by name; `save` writes them down."""
 
@@ -33,15 +39,15 @@ class Memory:
 
     def sha256(self, name: str, path: str | Path) -> str:
         """The checksum of the file at `path`; it is read only when its stat is not the remembered one."""
-        status = os.stat(path)
-        mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        stat = read_stat(path)
         known = self._known.get(name)
-        if known is not None and known[:4] == mark:
+        if known is not None and known[:4] == list(stat):
             return known[4]
-        settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > TICK_NS
+        _, modified_ns, changed_ns, _ = stat
+        is_settled = time.time_ns() - max(modified_ns, changed_ns) > TICK_NS
         checksum = files.sha256(Path(path))
-        if settled:
-            self._known[name] = [*mark, checksum]
+        if is_settled:
+            self._known[name] = [*stat, checksum]
             self._changed = True
         elif known is not None:
             del self._known[name]

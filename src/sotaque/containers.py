@@ -88,7 +88,7 @@ class View(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap]:
+def map_file(path: Path) -> Iterator[mmap.mmap]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
 
@@ -344,7 +344,7 @@ def check_sizes(path: Path) -> None:
 
     Raises ClipError: "truncated" where it is shorter, "unreadable" where FFmpeg would leave sound out.
     """
-    with mapped(path) as data:
+    with map_file(path) as data:
         if data[:4] == b"FORM" and data[8:11] == b"AIF":
             at, size = _find_chunk(data, 12, b"SSND", ">") or (len(data), 0)
             end, is_all = at + size, _is_metadata(data, at + size, ">")
@@ -476,7 +476,7 @@ def read_mpeg(path: Path, size: int, modified_ns: int) -> Mpeg | None:
     A Xing, Info or VBRI frame begins a stream and says how long it is: files that were put end to end have
     several. Raises ClipError "truncated": bytes that belong to no frame, or fewer frames than are claimed.
     """
-    with mapped(path) as data:
+    with map_file(path) as data:
         return find_mpeg(data)
 
 
@@ -485,19 +485,19 @@ def find_mpeg(data: bytes | mmap.mmap) -> Mpeg | None:
     position = _find_first_frame(data)
     if position is None:
         return None
-    first = _frame_header(data, position)
+    first = _read_frame_header(data, position)
     starts: list[int] = []
     lengths: list[int] = []
     streams: list[tuple[int, _Claim]] = [(0, _Claim())]
     size = len(data)
     while position < size:
-        header = _frame_header(data, position)
+        header = _read_frame_header(data, position)
         if header is None or header.kind != first.kind:
             after = _skip_tag(data, position)
             if after is None and size - position <= _TRAILING_JUNK and header is None:
                 break
             if after is None:
-                raise _lost(data, position, len(starts) * first.samples / first.rate_hz)
+                raise _make_sync_error(data, position, len(starts) * first.samples / first.rate_hz)
             position = after
             continue
         if position + header.length > size:
@@ -547,7 +547,7 @@ def _check_claim(claim: _Claim, first: int, end: int, size: int) -> MpegStream:
     return MpegStream(first, end, claim.delay + 529, dropped)
 
 
-def _lost(data: bytes | mmap.mmap, position: int, at_s: float) -> ClipError:
+def _make_sync_error(data: bytes | mmap.mmap, position: int, at_s: float) -> ClipError:
     found = data[position : position + 8]
     return ClipError(
         "truncated",
@@ -588,7 +588,7 @@ def _parse_frame_header(head: bytes) -> _FrameHeader | None:
     return _FrameHeader(kind, length, layer, rate_hz, samples, channels, side_bytes)
 
 
-def _frame_header(data: bytes | mmap.mmap, at: int) -> _FrameHeader | None:
+def _read_frame_header(data: bytes | mmap.mmap, at: int) -> _FrameHeader | None:
     return _parse_frame_header(data[at : at + 4])
 
 
@@ -598,12 +598,12 @@ def _find_first_frame(data: bytes | mmap.mmap) -> int | None:
     for position in range(start, min(start + _MAX_LEADING_JUNK, len(data))):
         if data[position] != 255:
             continue
-        header, at = _frame_header(data, position), position
+        header, at = _read_frame_header(data, position), position
         if header is None:
             continue
         for _ in range(2):
             at += header.length
-            following = _frame_header(data, at)
+            following = _read_frame_header(data, at)
             if at == len(data) or _skip_tag(data, at):
                 return position
             if following is None or following.kind != header.kind:
@@ -657,7 +657,8 @@ def _skip_tag(data: bytes | mmap.mmap, at: int) -> int | None:
         return min(at + 128, len(data))
     if data[at : at + 8] == b"APETAGEX" and at + 32 <= len(data):
         header = 32 if _unpack("<I", data, at + 20) >> 29 & 1 else 0
-        return min(at + header + _unpack("<I", data, at + 12), len(data))
+        claimed = header + _unpack("<I", data, at + 12)
+        return min(at + max(32, claimed), len(data))
     if data[at : at + 11] == b"LYRICSBEGIN" and (end := data.find(b"LYRICS200", at)) >= 0:
         return end + 9
     rest = data[at : at + _TAIL_BYTES + 1]

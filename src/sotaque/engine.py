@@ -35,7 +35,7 @@ def start(path: Path, workflow: Workflow) -> tuple[Settings, Path]:
         found = effective(path, config.overwrite_config)
         model_spec.of(found)
         if workflow.output_settings.dryrun:
-            _look(found)
+            _preview(found)
             return found, runs.frozen_path(found)
         frozen = runs.start(found)
         config.config_args, config.configfiles = [f"{FROZEN}={frozen}"], []
@@ -49,13 +49,13 @@ def start(path: Path, workflow: Workflow) -> tuple[Settings, Path]:
         os._exit(1)
 
 
-def _look(found: Settings) -> None:
+def _preview(found: Settings) -> None:
     """Refresh the stamps for a dry run, unless they are those of another run that is alive."""
-    obstacle = runs.conflict(found)
+    obstacle = runs.describe_conflict(found)
     if not obstacle:
         stamps.freshen(found)
         return
-    stale = stamps.stale(found)
+    stale = stamps.list_stale(found)
     print(
         f"snakemake: {obstacle}. Shown is what that run has still to do; with the parameters given here "
         f"these would be made again, with what follows from them: {', '.join(stale) or 'nothing'}",

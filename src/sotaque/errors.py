@@ -113,7 +113,7 @@ class StoppedError(SotaqueError):
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-def listed(lines: Sequence[str], most: int = 5) -> str:
-    """The first few of many lines, and how many more there are."""
-    more = f" and {len(lines) - most} more" if len(lines) > most else ""
-    return "; ".join(lines[:most]) + more
+def join_first(items: Sequence[str], most: int = 5, separator: str = "; ") -> str:
+    """The first few of many names or lines, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more

@@ -19,7 +19,7 @@ from typing import Any
 
 from sotaque import files, model_spec
 from sotaque.backends.families import FAMILIES, Files
-from sotaque.errors import ModelError, listed
+from sotaque.errors import ModelError, join_first
 from sotaque.model_spec import Source
 from sotaque.settings import Settings
 
@@ -42,16 +42,16 @@ def run(settings: Settings, *, model: Path, out: Path) -> dict[str, float]:
             root = locate(source, part, needed, model, offline=settings.fetch.offline)
             check_names(root, part, needed, source, model)  # before anything is copied
             for path in wanted_files(root, source):
-                bring(path, folder / part / path.relative_to(root), source, copies)
+                place_file(path, folder / part / path.relative_to(root), source, copies)
             check(folder / part, part, needed, source, model)
-            parts[part] = {"source": _plain(source), "files": _checksums(folder / part)}
+            parts[part] = {"source": _to_json(source), "files": _checksums(folder / part)}
             check_record(parts[part], recorded.get(part), part, root, record)
         size = sum(p.stat().st_size for p in files.walk(folder))
     files.write_record(record, parts)
     return {"base_megabytes": size / 1e6}
 
 
-def bring(path: Path, target: Path, source: Source, copies: dict[Path, Path]) -> None:
+def place_file(path: Path, target: Path, source: Source, copies: dict[Path, Path]) -> None:
     """Put one file of a source into the base.
 
     copies: source file -> copy, so that two parts of one folder share one copy.
@@ -66,7 +66,7 @@ def bring(path: Path, target: Path, source: Source, copies: dict[Path, Path]) ->
         copies[path] = target
 
 
-def _plain(source: Source) -> dict[str, Any]:
+def _to_json(source: Source) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(source)))
 
 
@@ -90,8 +90,9 @@ def check_record(found: dict[str, Any], recorded: Any, part: str, root: Path, re
         for name in names
     ]
     raise ModelError(
-        f"{part} is not what it was when it was first fetched: {listed(lines)}. If the file is damaged, "
-        f"{_way_back(found['source'], root)}. If you changed it on purpose, delete {record} and fetch again"
+        f"{part} is not what it was when it was first fetched: {join_first(lines)}. If the file is damaged, "
+        f"{_describe_fix(found['source'], root)}. If you changed it on purpose, delete {record} and fetch "
+        "again"
     )
 
 
@@ -108,7 +109,7 @@ def _is_committed(folder: Path) -> bool:
     return bool(tracked) and not changed
 
 
-def _way_back(source: dict[str, Any], root: Path) -> str:
+def _describe_fix(source: dict[str, Any], root: Path) -> str:
     if source["folder"] is not None:
         return f"copy it again from where it came from, or `git checkout -- {root}` if git has it"
     return f"delete it in the cache ({root}), and it is downloaded again"

@@ -82,7 +82,7 @@ class MpegAudio:
         limits.check(end - first, self.channels, self.rate_hz)
         parts = [np.empty((0, self.channels), dtype=np.float32)]
         begin = 0
-        with containers.mapped(self._path) as data:
+        with containers.map_file(self._path) as data:
             for stream in self._mpeg.streams:
                 length = self._mpeg.samples_of(stream)
                 low, high = max(first, begin), min(end, begin + length)
@@ -100,7 +100,7 @@ class MpegAudio:
         stop = min(stream.end, stream.first + -(-high // size))
         samples = np.zeros(((stop - start) * size, self.channels), dtype=np.float32)
         starts, lengths = self._mpeg.starts[start:stop].tolist(), self._mpeg.lengths[start:stop].tolist()
-        decoder = self._decoder()
+        decoder = self._make_decoder()
         for index, (at, length) in enumerate(zip(starts, lengths, strict=True), start):
             place = samples[(index - start) * size : (index - start + 1) * size]
             is_decoded = _decode_frame(decoder, data[at : at + length], place)
@@ -110,7 +110,7 @@ class MpegAudio:
         offset = (start - stream.first) * size
         return samples[low - offset : high - offset]
 
-    def _decoder(self) -> av.AudioCodecContext:
+    def _make_decoder(self) -> av.AudioCodecContext:
         import av
 
         decoder = av.CodecContext.create(f"mp{self._mpeg.layer}float", "r")
@@ -170,7 +170,7 @@ class Recording:
         status = path.stat()
         self._path = path
         self._key = path, status.st_size, status.st_mtime_ns
-        self._contents = _look(*self._key)
+        self._contents = _scan(*self._key)
         self.container, self.frames = self._contents.container, self._contents.frames
         self.channels, self.rate_hz = self._contents.channels, self._contents.rate_hz
 
@@ -184,7 +184,7 @@ class Recording:
 
         Raises ClipError truncated, unreadable, rate, channels, too-long, too-large.
         """
-        with _opened(self._path) as (container, stream):
+        with _open(self._path) as (container, stream):
             if first:
                 start_s = max(0.0, first / self.rate_hz - _PREROLL_S) + self._contents.origin_s
                 container.seek(int(start_s / stream.time_base), stream=stream)
@@ -200,7 +200,7 @@ class Recording:
 
     def _collect(
         self,
-        decoded: Iterator[tuple[Fraction | None, np.ndarray]],
+        decoded: Iterator[_Run],
         first: int,
         frames: int | None,
         limits: Limits,
@@ -227,12 +227,12 @@ class Recording:
 
 
 @functools.lru_cache(maxsize=4)
-def _look(path: Path, size: int, modified_ns: int) -> _Contents:
+def _scan(path: Path, size: int, modified_ns: int) -> _Contents:
     """Go through a file without decoding more than its beginning. Kept for the pieces of a recording.
 
     Raises ClipError truncated, unreadable.
     """
-    with _opened(path) as (container, stream):
+    with _open(path) as (container, stream):
         name, within_s = FORMATS[container.format.name]
         claimed_s = 0.0
         if within_s is not None and stream.duration:
@@ -240,7 +240,7 @@ def _look(path: Path, size: int, modified_ns: int) -> _Contents:
         elif within_s is not None and container.duration and len(container.streams) == 1:
             claimed_s = container.duration / 1e6 - within_s
         length_s, first, begin_s = Fraction(0), None, None
-        for packet in _packets(container, stream):
+        for packet in _demux(container, stream):
             if begin_s is None and packet.pts is not None:
                 begin_s = packet.pts * stream.time_base
             length_s += (packet.duration or 0) * stream.time_base
@@ -251,17 +251,18 @@ def _look(path: Path, size: int, modified_ns: int) -> _Contents:
         begin_s = begin_s or Fraction(0)
         origin_s = begin_s if first.pts is None else first.pts * first.time_base
         rate_hz, channels = first.sample_rate, first.layout.nb_channels
-        frames = round(float(length_s - origin_s + begin_s) * rate_hz) if length_s else claimed_s * rate_hz
-        return _Contents(name, channels, rate_hz, max(1, round(frames)), float(origin_s), max(0.0, claimed_s))
+        duration_s = float(length_s - origin_s + begin_s) if length_s else claimed_s
+        frames = max(1, round(duration_s * rate_hz))
+        return _Contents(name, channels, rate_hz, frames, float(origin_s), max(0.0, claimed_s))
 
 
 @functools.lru_cache(maxsize=4)
 def _count(path: Path, size: int, modified_ns: int, limits: Limits) -> int:
     """Samples per channel, by decoding all of them. Raises ClipError as Recording.read."""
-    contents = _look(path, size, modified_ns)
+    contents = _scan(path, size, modified_ns)
     frames = 0
-    with _opened(path) as (container, stream):
-        for frame in _frames(container, stream, contents):
+    with _open(path) as (container, stream):
+        for frame in _decode_frames(container, stream, contents):
             frames += frame.samples
             limits.check(frames, contents.channels, contents.rate_hz)
     contents.check_claim(frames)
@@ -269,7 +270,7 @@ def _count(path: Path, size: int, modified_ns: int, limits: Limits) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     """A file, and its first track of sound.
 
     Raises ClipError "unreadable" where FFmpeg cannot open it or cannot decode on, "truncated" where its log
@@ -307,19 +308,19 @@ def _check_log(log: list[tuple[int, str, str]]) -> None:
             raise ClipError("truncated", f"FFmpeg says: {message.strip()}")
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
+def _demux(container: Any, stream: Any) -> Iterator[Any]:
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise ClipError("truncated", "its last packet is cut")
         yield packet
 
 
-def _frames(container: Any, stream: Any, contents: _Contents) -> Iterator[Any]:
+def _decode_frames(container: Any, stream: Any, contents: _Contents) -> Iterator[Any]:
     """Raises ClipError unreadable, rate, channels."""
     import av
 
     done = 0
-    for packet in _packets(container, stream):
+    for packet in _demux(container, stream):
         try:
             frames = packet.decode()
         except av.error.MemoryError:
@@ -338,7 +339,7 @@ def _frames(container: Any, stream: Any, contents: _Contents) -> Iterator[Any]:
 
 
 def _decode(container: Any, stream: Any, contents: _Contents) -> Iterator[_Run]:
-    for frame in _frames(container, stream, contents):
+    for frame in _decode_frames(container, stream, contents):
         yield None if frame.pts is None else frame.pts * frame.time_base, _to_samples(frame)
 
 

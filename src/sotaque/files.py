@@ -169,17 +169,17 @@ def save_torch(value: Any, path: Path) -> None:
     import torch
 
     with path.open("wb", buffering=0) as stream:
-        watched = _Watched(stream)
+        recorder = _ErrorRecorder(stream)
         try:
-            torch.save(value, watched)
+            torch.save(value, recorder)
         except Exception as error:
-            found = watched.error or error
+            found = recorder.error or error
             if isinstance(found, OSError):
                 found.filename = str(path)
             raise found from None
 
 
-class _Watched:
+class _ErrorRecorder:
     """A stream that is written whole, and remembers its first error."""
 
     def __init__(self, stream: io.FileIO):
@@ -228,15 +228,15 @@ def open_regular(path: Path) -> Iterator[io.BufferedReader]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         code = "unreadable" if isinstance(error, PermissionError) else "missing"
-        raise ClipError(code, f"{_printable(path)}: cannot be opened: {reason}") from None
+        raise ClipError(code, f"{escape(path)}: cannot be opened: {reason}") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ClipError("missing", f"{_printable(path)}: not a regular file")
+        raise ClipError("missing", f"{escape(path)}: not a regular file")
     with open(handle, "rb") as stream:
         try:
             yield stream
         except OSError as error:
-            raise ClipError("unreadable", f"{_printable(path)}: {error.strerror or error}") from None
+            raise ClipError("unreadable", f"{escape(path)}: {error.strerror or error}") from None
 
 
 def read_untrusted(path: Path, max_bytes: int) -> bytes:
@@ -247,7 +247,7 @@ def read_untrusted(path: Path, max_bytes: int) -> bytes:
     with open_regular(path) as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise ClipError("text-too-long", f"{_printable(path)}: more than {max_bytes} bytes of text")
+        raise ClipError("text-too-long", f"{escape(path)}: more than {max_bytes} bytes of text")
     return content
 
 
@@ -280,16 +280,21 @@ def iterate_lines(
                 line = text.readline(max_characters)
 
 
-def _printable(path: Path) -> str:
-    """A path as text that can be written anywhere; bytes that are not UTF-8 are shown as escapes."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as UTF-8: a lone surrogate stands for a byte that was not."""
+    return text == text.encode("utf-8", "replace").decode("utf-8")
+
+
+def escape(text: str | Path) -> str:
+    """A text or path that can be written anywhere; bytes that are not UTF-8 are shown as escapes."""
+    return os.fspath(text).encode("utf-8", "backslashreplace").decode()
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """The JSON object in a file that only spares work; empty when it is missing, damaged or unreadable."""
     try:
         value = read_json(path)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -14,20 +14,18 @@ from typing import Any
 
 from sotaque import manifest, runs, seal
 from sotaque.checksums import Memory
-from sotaque.errors import IntegrityError, listed
-from sotaque.jobs import Job, upstream
+from sotaque.errors import IntegrityError, join_first
+from sotaque.jobs import Index, Job, find_upstream
 from sotaque.settings import Settings
 
-Table = dict[Path, Job]  # seal -> the job that writes it
 
-
-def check(job: Job, settings: Settings, table: Table) -> None:
+def check(job: Job, settings: Settings, index: Index) -> None:
     """Raises IntegrityError naming the parameters or files that do not agree, and the fix."""
-    check_parameters(job, settings, table)
-    check_files(job, table)
+    check_parameters(job, settings, index)
+    check_files(job, index)
 
 
-def check_again(job: Job, settings: Settings, table: Table, want: dict[str, Any]) -> None:
+def check_again(job: Job, settings: Settings, index: Index, want: dict[str, Any]) -> None:
     """After the stage ran: what it read is still what was checked, so that its seal says the truth.
 
     want: the part of its seal that was known before it ran.
@@ -36,15 +34,15 @@ def check_again(job: Job, settings: Settings, table: Table, want: dict[str, Any]
     lines = runs.differences(want["spec"], spec, words="was {!r} and is {!r}")
     if lines:
         raise IntegrityError(
-            f"the file of the model {settings.model} was edited while {job.name} ran: {listed(lines)}. "
+            f"the file of the model {settings.model} was edited while {job.name} ran: {join_first(lines)}. "
             "Its output is not sealed; run the same command again"
         )
-    check_files(job, table)
+    check_files(job, index)
 
 
-def check_parameters(job: Job, settings: Settings, table: Table) -> None:
+def check_parameters(job: Job, settings: Settings, index: Index) -> None:
     """The seals upstream, where they are there, name the parameters that this run has."""
-    for other in upstream(job, table):
+    for other in find_upstream(job, index):
         if not other.seal.exists():
             continue
         sealed, here = seal.read(other.seal), seal.parameters(other, settings)
@@ -57,43 +55,43 @@ def check_parameters(job: Job, settings: Settings, table: Table) -> None:
         if lines:
             raise IntegrityError(
                 f"{other.seal}: {other.name} ran with other parameters than {job.name} has: "
-                f"{listed(lines)}. params.yaml or the model's file was edited during the run, or "
+                f"{join_first(lines)}. params.yaml or the model's file was edited during the run, or "
                 f"{job.name} was started alone: {seal.AGAIN}, and all stages have the same parameters"
             )
 
 
-def check_files(job: Job, table: Table) -> None:
+def check_files(job: Job, index: Index) -> None:
     """Every file that the job reads is the one that was sealed."""
     faults: dict[Path, list[str]] = {}
     for path, patterns in job.inputs.items():
-        if path in table and (path in job.seals or path.exists()):
-            lines = _changed(table[path], patterns)
+        if path in index and (path in job.seals or path.exists()):
+            lines = _compare(index[path], patterns)
             if lines:
                 faults[path] = lines
     for path in job.clips:
-        for owner, line in _changed_clips(path, table):
-            faults.setdefault(owner, []).append(line)
+        for seal_path, line in _compare_clips(path, index):
+            faults.setdefault(seal_path, []).append(line)
     if faults:
         lines = [line for found in faults.values() for line in found]
-        owners = list(faults)[:5]
+        seals = " and ".join(map(str, list(faults)[:5]))
         raise IntegrityError(
-            f"{job.name} has no new output, for these inputs are not what was sealed: {listed(lines)}. "
-            f"Put the files back as they were, or delete {' and '.join(map(str, owners))} and {seal.AGAIN}: "
+            f"{job.name} has no new output, for these inputs are not what was sealed: {join_first(lines)}. "
+            f"Put the files back as they were, or delete {seals} and {seal.AGAIN}: "
             "their stage then makes them again"
         )
 
 
-def _changed(owner: Job, patterns: tuple[str, ...]) -> list[str]:
+def _compare(owner: Job, patterns: tuple[str, ...]) -> list[str]:
     """What the seal of a job and the files of these patterns do not agree in, one line each."""
     root, memory, lines = owner.out.parent, seal.memory(owner), []
     for name, checksum in seal.read(owner.seal)["files"].items():
         if any(pattern == "*" or fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            lines += _line(memory, name, f"{root}/{name}", checksum, owner.seal)
+            lines += _compare_file(memory, name, f"{root}/{name}", checksum, owner.seal)
     memory.save()
     return lines
 
 
-def _line(memory: Memory, name: str, path: str, expected: str, source: Path) -> list[str]:
+def _compare_file(memory: Memory, name: str, path: str, expected: str, source: Path) -> list[str]:
     try:
         found = memory.sha256(name, path)
     except OSError as error:
@@ -103,7 +101,7 @@ def _line(memory: Memory, name: str, path: str, expected: str, source: Path) -> 
     return [f"{path}: its sha256 is {found[:12]}, and {source} says {expected[:12]}"]
 
 
-def _changed_clips(rows: Path, table: Table) -> list[tuple[Path, str]]:
+def _compare_clips(rows: Path, index: Index) -> list[tuple[Path, str]]:
     """(seal, line) for each audio file that a manifest names and that is not what was sealed.
 
     A recording, which a manifest of ingest names, must have the checksum that the manifest says. A WAV must
@@ -111,11 +109,11 @@ def _changed_clips(rows: Path, table: Table) -> list[tuple[Path, str]]:
     """
     if not rows.exists():
         return []
-    ingest = next(job for job in table.values() if job.stage.word == "ingest")
+    ingest = next(job for job in index.values() if job.stage.word == "ingest")
     are_recordings = rows.parent == ingest.out
     found = []
     for folder, recordings in _by_folder(rows):
-        owner = _owner(Path(folder), table)
+        owner = _owner(Path(folder), index)
         if owner is None:
             root, memory = ingest.reads["corpus"], seal.tree_memory(ingest.reads["corpus"])
         else:
@@ -131,7 +129,7 @@ def _changed_clips(rows: Path, table: Table) -> list[tuple[Path, str]]:
             continue
         for audio, name in names.items():
             if os.path.isfile(audio):
-                lines = _line(memory, name, audio, expected[audio], source)
+                lines = _compare_file(memory, name, audio, expected[audio], source)
                 found += [(blamed, line) for line in lines]
         memory.save()
     return found
@@ -145,7 +143,7 @@ def _by_folder(rows: Path) -> list[tuple[str, dict[str, str]]]:
     return sorted(folders.items())
 
 
-def _owner(folder: Path, table: Table) -> Job | None:
+def _owner(folder: Path, index: Index) -> Job | None:
     """The job that wrote a folder, by the seal in it or above it."""
     seals = (parent / "seal.json" for parent in (folder, *folder.parents))
-    return next((table[path] for path in seals if path in table), None)
+    return next((index[path] for path in seals if path in index), None)

@@ -42,6 +42,9 @@ class Job:
         return "-".join((self.stage.word, *self.fan.values()))
 
 
+Index = dict[Path, Job]  # seal -> the job that writes it
+
+
 def fan_values(settings: Settings) -> dict[str, tuple[str, ...]]:
     return {
         "shard": tuple(manifest.shard_names(settings.shards)),
@@ -57,23 +60,28 @@ def network_of(system: str) -> str:
 
 def of(settings: Settings) -> list[Job]:
     """Every job of the pipeline, upstream first."""
-    table = _Table(settings)
-    return [table.job(stage, fan) for stage in STAGES.values() for fan in table.fans(stage)]
+    expansion = _Expansion(settings)
+    return [expansion.job(stage, fan) for stage in STAGES.values() for fan in expansion.fans(stage)]
 
 
-def upstream(job: Job, table: dict[Path, Job]) -> list[Job]:
-    """Every job that the output of `job` is made from, directly or not; table: seal -> job."""
-    found: dict[Path, Job] = {}
-    open_seals = [*job.seals]
-    while open_seals:
-        seal = open_seals.pop()
-        if seal in table and seal not in found:
-            found[seal] = table[seal]
-            open_seals += table[seal].seals
-    return [made for made in table.values() if made.seal in found]
+def index_by_seal(settings: Settings) -> Index:
+    """Every job of the pipeline by its seal, upstream first."""
+    return {job.seal: job for job in of(settings)}
 
 
-class _Table:
+def find_upstream(job: Job, index: Index) -> list[Job]:
+    """Every job that the output of `job` is made from, directly or not, upstream first."""
+    found: set[Path] = set()
+    waiting = [*job.seals]
+    while waiting:
+        seal = waiting.pop()
+        if seal in index and seal not in found:
+            found.add(seal)
+            waiting += index[seal].seals
+    return [other for seal, other in index.items() if seal in found]
+
+
+class _Expansion:
     """Expands stages into jobs; all the work for one job is linear in its number of inputs."""
 
     def __init__(self, settings: Settings):

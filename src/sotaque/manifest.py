@@ -65,7 +65,7 @@ class Reject:
     @classmethod
     def of(cls, identifier: str, audio: str, stage: str, error: ClipError, duration_s: float = 0.0) -> Self:
         """Bytes in names that are not UTF-8 are written as escapes."""
-        audio, reason = (w.encode("utf-8", "backslashreplace").decode() for w in (audio, error.advice))
+        audio, reason = files.escape(audio), files.escape(error.advice)
         return cls(identifier, audio, stage, error.code, reason, duration_s or error.duration_s)
 
 
@@ -159,8 +159,8 @@ def _row(line: str, is_cut: bool, kind: type, types: dict[str, tuple[type, ...]]
         if float in allowed and type(found) is int and abs(found) < _LARGEST:
             value[name] = found = float(found)
         if type(found) not in allowed or (isinstance(found, float) and not math.isfinite(found)):
-            words = " or ".join("null" if one is type(None) else one.__name__ for one in allowed)
-            raise InputError(f"{where}: {name} is {found!r:.80}, expected {words}; {_DAMAGED}")
-        if isinstance(found, str) and found != found.encode("utf-8", "replace").decode("utf-8"):
+            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+            raise InputError(f"{where}: {name} is {found!r:.80}, expected {expected}; {_DAMAGED}")
+        if isinstance(found, str) and not files.is_utf8(found):
             raise InputError(f"{where}: {name} holds bytes that are not UTF-8; {_DAMAGED}")
     return kind(**value)

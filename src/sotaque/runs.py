@@ -28,7 +28,7 @@ from typing import Any
 
 from sotaque import files, jobs, model_spec
 from sotaque import settings as settings_module
-from sotaque.errors import IntegrityError, SettingsError, listed
+from sotaque.errors import IntegrityError, SettingsError, join_first
 from sotaque.settings import Settings
 
 FOLDER = Path(".stamps")
@@ -52,7 +52,7 @@ _lock: Lock | None = None
 class Run:
     """A run that is alive.
 
-    values: all that it reads, see `values_of`. out: what it writes, None for the outputs of all stages.
+    values: all that it reads, see `collect_values`. out: what it writes, None for the outputs of all stages.
     words: who it is.
     """
 
@@ -72,7 +72,7 @@ class Run:
         return any(job.out == out for job in jobs.of(settings))
 
 
-def values_of(settings: Settings) -> dict[str, Any]:
+def collect_values(settings: Settings) -> dict[str, Any]:
     """All that a run reads of params.yaml, and of the model's file, which is None where it is not valid."""
     try:
         model = dataclasses.asdict(model_spec.read(settings.model))
@@ -83,7 +83,7 @@ def values_of(settings: Settings) -> dict[str, Any]:
 
 def checksum_of(settings: Settings) -> str:
     """Equal parameters have equal checksums, however params.yaml writes them."""
-    return files.sha256_of(values_of(settings))[:12]
+    return files.sha256_of(collect_values(settings))[:12]
 
 
 def frozen_path(settings: Settings) -> Path:
@@ -111,12 +111,12 @@ def read_frozen(path: Path) -> Settings:
     found = settings_module.read(path)
     if frozen_path(found) == path:
         return found
-    values, model = values_of(found), files.read_record(_model_path(path.stem.removeprefix("params-")))
+    values, model = collect_values(found), files.read_record(_model_path(path.stem.removeprefix("params-")))
     if files.sha256_of({**values, MODEL_FILE: model or None})[:12] == path.stem.removeprefix("params-"):
         lines = differences(model, values[MODEL_FILE], words="was {!r} when the run started and is {!r} now")
         raise IntegrityError(
-            f"{model_spec.path_of(found.model)} was edited during the run: {listed(lines)}. Put the earlier "
-            "value back, or start the run again with the new one"
+            f"{model_spec.path_of(found.model)} was edited during the run: {join_first(lines)}. Put the "
+            "earlier value back, or start the run again with the new one"
         )
     raise IntegrityError(
         f"{path}: somebody edited the parameters of this run; delete the file, edit params.yaml instead, and "
@@ -135,11 +135,11 @@ def start(settings: Settings, out: Path | None = None) -> Path:
     FOLDER.mkdir(exist_ok=True)
     with _mutex():
         end()
-        alive = _alive()
-        _refuse(settings, out, alive)
+        alive = _list_alive()
+        _refuse_conflict(settings, out, alive)
         _write_frozen(settings, path)
         _lock = _register(checksum, out)
-        os.environ[VARIABLE] = ":".join([*(c for c in _ours() if c != checksum), checksum])
+        os.environ[VARIABLE] = ":".join([*(c for c in _own_checksums() if c != checksum), checksum])
         used = {checksum, *(run.checksum for run in alive)}
         for other in (*FOLDER.glob("params-*.yaml"), *FOLDER.glob("model-*.json")):
             if other.stem.split("-")[1] not in used:
@@ -172,7 +172,7 @@ def own(settings: Settings, out: Path | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def part_of(path: Path, settings: Settings, out: Path) -> Iterator[None]:
+def enter(path: Path, settings: Settings, out: Path) -> Iterator[None]:
     """Inside the block this process is a run, unless `path` holds the parameters of one that started it."""
     if is_frozen(path):
         yield
@@ -191,19 +191,19 @@ def check_current(path: Path, settings: Settings, out: Path) -> None:
         return
     checksum = checksum_of(settings)
     with _mutex():
-        alive = _alive()
+        alive = _list_alive()
         if all(run.checksum != checksum for run in alive):
-            _refuse(settings, out, alive)
+            _refuse_conflict(settings, out, alive)
             read_frozen(path)
 
 
-def conflict(settings: Settings) -> str:
+def describe_conflict(settings: Settings) -> str:
     """Why a run with these parameters could not start now; empty when it could. Removes nothing."""
     if not FOLDER.is_dir():
         return ""
     try:
         with _mutex():
-            _refuse(settings, None, _alive(remove=False))
+            _refuse_conflict(settings, None, _list_alive(remove=False))
     except SettingsError as error:
         return str(error)
     return ""
@@ -221,11 +221,11 @@ def differences(before: Any, after: Any, name: str = "", words: str = "is {!r} t
     return [] if before == after else [f"{name} {words.format(before, after)}"]
 
 
-def _refuse(settings: Settings, out: Path | None, alive: list[Run]) -> None:
-    here, checksum = values_of(settings), checksum_of(settings)
+def _refuse_conflict(settings: Settings, out: Path | None, alive: list[Run]) -> None:
+    here, checksum = collect_values(settings), checksum_of(settings)
     mine = Run(checksum, here, out, "this run")
     for run in alive:
-        if run.checksum == checksum or run.checksum in _ours():
+        if run.checksum == checksum or run.checksum in _own_checksums():
             continue
         if not (run.writes(out) if out is not None else run.out is None or mine.writes(run.out)):
             continue
@@ -236,12 +236,12 @@ def _refuse(settings: Settings, out: Path | None, alive: list[Run]) -> None:
                 f"{path}: {line}" for line in differences(run.values[MODEL_FILE], here[MODEL_FILE], "it")
             ]
         raise SettingsError(
-            f"another run with other parameters writes the same outputs: {run.words}. {listed(lines)}. "
+            f"another run with other parameters writes the same outputs: {run.words}. {join_first(lines)}. "
             "Wait until it has ended and start again, stop it, or use another copy of this folder"
         )
 
 
-def _ours() -> list[str]:
+def _own_checksums() -> list[str]:
     return [checksum for checksum in os.environ.get(VARIABLE, "").split(":") if checksum]
 
 
@@ -270,7 +270,7 @@ def _register(checksum: str, out: Path | None) -> Lock:
     return Lock(path.absolute(), handle, os.environ.get(VARIABLE, ""))
 
 
-def _alive(remove: bool = True) -> list[Run]:
+def _list_alive(remove: bool = True) -> list[Run]:
     """The runs of other processes that are alive; what killed ones left is removed."""
     found = []
     for path in sorted(FOLDER.glob("run-*.json")):
@@ -300,7 +300,7 @@ def _run_of(path: Path) -> Run:
 
 def _write_frozen(settings: Settings, path: Path) -> None:
     """JSON is YAML too; what is read back must be what was written."""
-    values = values_of(settings)
+    values = collect_values(settings)
     files.write_json(_model_path(checksum_of(settings)), values[MODEL_FILE] or {})
     with contextlib.suppress(SettingsError):
         if path.is_file() and settings_module.read(path) == settings:

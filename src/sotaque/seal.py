@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from sotaque import files, model_spec
 from sotaque import settings as settings_module
-from sotaque.checksums import Memory
+from sotaque.checksums import Memory, read_stat
 from sotaque.errors import IntegrityError
 from sotaque.jobs import Job
 from sotaque.model_spec import ModelSpec
@@ -39,26 +38,24 @@ def read(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """The content of a seal and the checksum of its bytes."""
     try:
-        status = path.stat()
-        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        return _parse(path, mark)
+        return _parse(path, read_stat(path))
     except FileNotFoundError:
         raise IntegrityError(
             f"{path}: there is no such seal; {AGAIN}, which runs the stage that writes it"
         ) from None
     except OSError as error:
         raise IntegrityError(_damaged(path, f"it cannot be read: {error.strerror}")) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise IntegrityError(_damaged(path, str(error))) from None
 
 
 @functools.lru_cache(maxsize=64)
-def _parse(path: Path, mark: tuple[int, ...]) -> tuple[dict[str, Any], str]:
+def _parse(path: Path, stat: tuple[int, ...]) -> tuple[dict[str, Any], str]:
     content = path.read_bytes()
     if not content:
         raise ValueError("it is empty")
     try:
-        value = json.loads(content)
+        value = files.parse_json(content)
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     fault = _fault(value)
@@ -114,12 +111,11 @@ def code_of(code: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
 def _model(settings: Settings) -> ModelSpec:
     """The file of the model; it is parsed again only when it has changed."""
     path = model_spec.path_of(settings.model)
-    status = os.stat(path) if path.exists() else None
-    return _model_at(settings.model, status and (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return _model_at(settings.model, read_stat(path) if path.exists() else None)
 
 
 @functools.lru_cache(maxsize=8)
-def _model_at(model: str, mark: tuple[int, ...] | None) -> ModelSpec:
+def _model_at(model: str, stat: tuple[int, ...] | None) -> ModelSpec:
     return model_spec.read(model)
 
 
@@ -220,10 +216,10 @@ def close(job: Job, want: dict[str, Any]) -> None:
     remembered.save()
     value = {**want, "files": sums}
     files.write_record(_kept(job), value)
-    _put_back(job, value)
+    _write_seal(job, value)
 
 
-def _put_back(job: Job, value: dict[str, Any]) -> None:
+def _write_seal(job: Job, value: dict[str, Any]) -> None:
     if job.seal.is_dir():
         files.remove(job.seal)
     files.write_json(job.seal, value)
@@ -249,7 +245,7 @@ def reopen(job: Job, want: dict[str, Any]) -> bool:
         found = checksums(job) if found is None else found
         if value["files"] == found:
             if path != job.seal:
-                _put_back(job, value)
+                _write_seal(job, value)
             return True
     return False
 

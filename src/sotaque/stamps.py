@@ -45,7 +45,7 @@ def freshen(settings: Settings) -> list[str]:
         if not job.seal.exists():
             continue
         _heal(job, settings)
-        fault = staleness(job, settings) if job.seal.exists() else ""
+        fault = explain_staleness(job, settings) if job.seal.exists() else ""
         if fault is None:
             _put_in_order(job, stamp)
             continue
@@ -54,17 +54,17 @@ def freshen(settings: Settings) -> list[str]:
         stale.append(job.name)
         files.write_json(stamp, {"stage": job.stage.word, "renewed_ns": time.time_ns()})
         if job.seal.exists():
-            _not_ahead_of_the_clock(job.seal)
+            _clamp_to_now(job.seal)
     return stale
 
 
-def stale(settings: Settings) -> list[str]:
+def list_stale(settings: Settings) -> list[str]:
     """The names of the jobs whose output is there but stale; changes nothing."""
     found = (job for job in jobs.of(settings) if job.seal.exists())
-    return [job.name for job in found if staleness(job, settings) is not None]
+    return [job.name for job in found if explain_staleness(job, settings) is not None]
 
 
-def staleness(job: Job, settings: Settings) -> str | None:
+def explain_staleness(job: Job, settings: Settings) -> str | None:
     """None when the sealed output is what would be made now and no sealed file is gone or changed.
 
     Else why not, in words when it is damage and not a change of parameters, code or inputs. A file is looked
@@ -112,7 +112,7 @@ def _make_stamp(stamp: Path, word: str) -> None:
     if not stamp.exists():
         files.write_json(stamp, {"stage": word})
         os.utime(stamp, (0, 0))
-    _not_ahead_of_the_clock(stamp)
+    _clamp_to_now(stamp)
 
 
 def _put_in_order(job: Job, stamp: Path) -> None:
@@ -122,7 +122,7 @@ def _put_in_order(job: Job, stamp: Path) -> None:
     """
     outputs = [job.seal, *(path for path in job.outs if path.is_file())]
     for path in outputs:
-        _not_ahead_of_the_clock(path)
+        _clamp_to_now(path)
     inputs = [path.stat().st_mtime_ns for path in (*job.seals, stamp)]
     if min(path.stat().st_mtime_ns for path in outputs) < max(inputs):
         now = time.time_ns()
@@ -130,7 +130,7 @@ def _put_in_order(job: Job, stamp: Path) -> None:
             os.utime(path, ns=(now, now))
 
 
-def _not_ahead_of_the_clock(path: Path) -> None:
+def _clamp_to_now(path: Path) -> None:
     now = time.time_ns()
     if path.stat().st_mtime_ns > now:
         os.utime(path, ns=(now, now))

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from sotaque import files
 from sotaque.errors import ModelError
 
+LONGEST_S = 60.0  # of one generation, for upstream programs that have no limit by the text
 SAMPLING = tuple(
     f"{prefix}{name}" for prefix in ("", "depth_decoder_") for name in ("temperature", "top_k", "top_p")
 )
@@ -23,9 +24,6 @@ def network_in(folder: Path) -> Path:
     """network/ inside a folder, as a base folder has it, or the folder itself."""
     inner = folder / "network"
     return inner if inner.is_dir() else folder
-
-
-LONGEST_S = 60.0  # of one generation, for upstream programs that have no limit by the text
 
 
 def sampling(temperature: float, **values: float) -> dict[str, Any]:

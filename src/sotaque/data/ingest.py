@@ -50,7 +50,7 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
         rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
         listings.check_columns(found)
         report = listings.summarize(found, rows, corpus, layout)
-    listings.tell(report)
+    listings.log_report(report)
     kept, rejects, warnings = sift(rows, corpus, settings)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
@@ -131,18 +131,18 @@ def drafted(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utte
         id=identifier,
         audio=path.as_posix(),
         text=transcript,
-        speaker=word_of(row.speaker) or settings.ingest.speaker,
+        speaker=clean_name(row.speaker) or settings.ingest.speaker,
         language=language,
-        accent=word_of(row.accent),
-        gender=word_of(row.gender),
+        accent=clean_name(row.accent),
+        gender=clean_name(row.gender),
         part=PARTS[row.part.lower()],
-        group=word_of(row.group),
+        group=clean_name(row.group),
         start_s=row.start_s,
         end_s=row.end_s,
     )
 
 
-def word_of(written: str) -> str:
+def clean_name(written: str) -> str:
     """A name as it is written, "" for the words that programs write for nothing, such as `nan`."""
     return "" if transcripts.is_no_value(written.strip()) else text.clean(written)
 

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sotaque import files
 from sotaque.data.layouts import recordings, sources
-from sotaque.data.layouts.reading import Reading
+from sotaque.data.layouts.reading import STATED, Reading
 from sotaque.data.layouts.row import Row
 from sotaque.errors import SettingsError
 
@@ -26,7 +27,7 @@ log = logging.getLogger("sotaque")
 def check_columns(found: Reading) -> None:
     """Raise SettingsError when `ingest.columns` names a column that no listing has."""
     names = [column for listing in found.listings.values() for column in listing.columns]
-    used = {column.field for column in names if column.reason == "ingest.columns says so"}
+    used = {column.field for column in names if column.reason == STATED}
     for field, wanted in found.columns.items():
         if field not in used:
             there = ", ".join(dict.fromkeys(column.name or str(column.number) for column in names))
@@ -40,7 +41,7 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
     """What listings.json holds: the columns of each listing, and what of the corpus was left aside."""
     rows = list(rows)
     listed = {row.audio for row in rows}
-    told_of = {row.where for row in rows if row.fault}
+    rejected = {row.where for row in rows if row.fault}
     unlisted = [path for path in recordings.of(corpus).paths if path not in listed]
     passed_over = [
         name
@@ -48,23 +49,23 @@ def summarize(found: Reading, rows: Iterable[Row], corpus: Path, layout: str) ->
         if name.lower().endswith(_LISTINGS)
         and str(corpus / name) not in found.opened
         and not sources.is_accompanying(name.rpartition("/")[2])
-        and name not in told_of
+        and name not in rejected
         and name != _SEAL
     ]
     return {
-        "corpus": printable(corpus.as_posix()),
+        "corpus": files.escape(corpus.as_posix()),
         "layout": layout,
-        "listings": [_listing(listing) for _, listing in sorted(found.listings.items())],
-        "unlisted": _some(unlisted),
-        "passed_over": _some(passed_over),
+        "listings": [_to_json(listing) for _, listing in sorted(found.listings.items())],
+        "unlisted": _count_examples(unlisted),
+        "passed_over": _count_examples(passed_over),
     }
 
 
-def _some(names: list[str]) -> dict[str, Any]:
-    return {"count": len(names), "examples": [printable(name) for name in names[:_SHOWN]]}
+def _count_examples(names: list[str]) -> dict[str, Any]:
+    return {"count": len(names), "examples": [files.escape(name) for name in names[:_SHOWN]]}
 
 
-def tell(report: dict[str, Any]) -> None:
+def log_report(report: dict[str, Any]) -> None:
     """Say it in the log: columns used and ignored, recordings in no listing, listings that were not read."""
     for listing in report["listings"]:
         used = [
@@ -74,21 +75,17 @@ def tell(report: dict[str, Any]) -> None:
         end = f"; ignored: {', '.join(ignored)}" if ignored else ""
         log.info("ingest: %s: %s%s", listing["file"], ", ".join(used), end)
     for key, words in _LEFT_ASIDE.items():
-        some = report[key]
-        if some["count"]:
-            log.warning("ingest: %s: %d, such as %s", words, some["count"], ", ".join(some["examples"][:3]))
+        left_aside = report[key]
+        if left_aside["count"]:
+            examples = ", ".join(left_aside["examples"][:3])
+            log.warning("ingest: %s: %d, such as %s", words, left_aside["count"], examples)
 
 
-def printable(name: str) -> str:
-    """Bytes in names that are not UTF-8 are written as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _listing(listing: Any) -> dict[str, Any]:
+def _to_json(listing: Any) -> dict[str, Any]:
     values = asdict(listing)
     for column in values["columns"]:
-        column.update({key: printable(word) for key, word in column.items() if isinstance(word, str)})
-    return {**values, "file": printable(values["file"]), "columns": list(values["columns"])}
+        column.update({key: files.escape(word) for key, word in column.items() if isinstance(word, str)})
+    return {**values, "file": files.escape(values["file"]), "columns": list(values["columns"])}
 
 
 def _name(column: dict[str, Any]) -> str:

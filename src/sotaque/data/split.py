@@ -52,8 +52,8 @@ def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str,
     kept, leaks = without_leaks(utterances, settings.split.by)
     parts = divide(kept, settings.split, settings.seed)
     check_leaks(parts, settings.split.by)
-    parts, lone = without_lone(parts)
-    rejected = leaks + lone
+    parts, unreferenced = drop_without_reference(parts)
+    rejected = leaks + unreferenced
     if sum(map(len, parts.values())) + len(rejected) != len(utterances):
         raise AssertionError(f"{len(utterances)} clips in, {len(kept)} placed and {len(rejected)} rejected")
     for name in PARTS:
@@ -63,9 +63,11 @@ def run(settings: Settings, *, wav: Path, quality: Path, out: Path) -> dict[str,
         log.warning(
             "split: the corpus puts them in two parts: %s; see %s", counted(leaks), out / "rejects.jsonl"
         )
-    if lone:
+    if unreferenced:
         log.warning(
-            "split: the speaker has no training clip: %s; see %s", counted(lone), out / "rejects.jsonl"
+            "split: the speaker has no training clip: %s; see %s",
+            counted(unreferenced),
+            out / "rejects.jsonl",
         )
     clips = {f"{name}_clips": float(len(parts[name])) for name in PARTS} | {"rejected": float(len(rejected))}
     return clips | {f"{name}_hours": sum(u.duration_s for u in parts[name]) / 3600 for name in PARTS}
@@ -91,7 +93,7 @@ def without_leaks(utterances: list[Utterance], by: str) -> tuple[list[Utterance]
     return kept, leaks
 
 
-def without_lone(
+def drop_without_reference(
     parts: dict[str, list[Utterance]],
 ) -> tuple[dict[str, list[Utterance]], list[Reject]]:
     """The parts without the val and test clips whose speaker has no training clip; those clips, rejected.
@@ -99,7 +101,7 @@ def without_lone(
     A part in which all clips are such stays as it is.
     """
     trained = {utterance.speaker for utterance in parts["train"]}
-    kept, lone = dict(parts), []
+    kept, unreferenced = dict(parts), []
     for name in ("val", "test"):
         known = [utterance for utterance in parts[name] if utterance.speaker in trained]
         if not known:
@@ -109,8 +111,8 @@ def without_lone(
             if utterance.speaker not in trained:
                 reason = f"it is in {name}, and its speaker {utterance.speaker!r} has no training clip"
                 error = ClipError("no-reference", reason)
-                lone.append(Reject.of(utterance.id, utterance.audio, "split", error))
-    return kept, lone
+                unreferenced.append(Reject.of(utterance.id, utterance.audio, "split", error))
+    return kept, unreferenced
 
 
 def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, list[Utterance]]:
@@ -122,7 +124,7 @@ def divide(utterances: list[Utterance], wanted: Split, seed: int) -> dict[str, l
     groups = grouped(utterances, wanted.by)
     hints = {key: hint_of(members) for key, members in groups.items()}
     drawn = {part: share for part, share in shares(wanted).items() if part not in hints.values()}
-    places = {key: place(min(as_written(u, wanted.by) for u in groups[key]), seed) for key in groups}
+    places = {key: place(min(written_key_of(u, wanted.by) for u in groups[key]), seed) for key in groups}
     free = [key for key in groups if hints[key] not in ("val", "test")]
     drawing = fill_empty({key: drawn_part(places[key], drawn) for key in free}, places, drawn)
     parts: dict[str, list[Utterance]] = {name: [] for name in PARTS}
@@ -140,7 +142,7 @@ def key_of(utterance: Utterance, by: str) -> str:
     return normalize_for_wer(utterance.text, utterance.language)
 
 
-def as_written(utterance: Utterance, by: str) -> str:
+def written_key_of(utterance: Utterance, by: str) -> str:
     """What a place is drawn from: the speaker, or the words of the text in their own spelling."""
     return utterance.speaker if by == "speaker" else basic(utterance.text)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sotaque import audio, manifest
+from sotaque import audio, files, manifest
 from sotaque.errors import ClipError, InputError
 from sotaque.manifest import Utterance
 from sotaque.metrics import failures
@@ -64,7 +63,7 @@ class Context:
         path = self.wav / CLIPS
         if not path.exists():
             return {}
-        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        rows = map(files.parse_json, path.read_text(encoding="utf-8").splitlines())
         return {row["id"]: row.get("stopped") for row in rows}
 
     def row(self, utterance: Utterance, failed: bool = False) -> dict[str, Any]:

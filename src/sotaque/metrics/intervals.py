@@ -123,14 +123,6 @@ def paired_ratio_interval(
     return _around(ratio, ratio.t * np.sqrt(ratio.variance), "paired t interval", len(a))
 
 
-def proportion_interval(count: int, total: int) -> Interval:
-    """The exact interval of a share of clips (Clopper and Pearson 1934), such as the share that failed."""
-    if total == 0:
-        return Interval(None, None, "no interval: there are no clips")
-    exact = stats.binomtest(count, total).proportion_ci(LEVEL, method="exact")
-    return Interval(float(exact.low), float(exact.high), f"exact 95 % interval over {total} clips")
-
-
 def _t_interval(
     numerators: np.ndarray,
     denominators: np.ndarray,

@@ -36,13 +36,13 @@ _LOOSE_AND = re.compile(r"(?<!\S)و (?=\S)")
 _PER_CENT = re.compile(r"(?<!\S)(?:في ال|بال)(?:ميه|مايه)(?!\S)")
 
 
-def _plain(text: str) -> str:
+def _unify(text: str) -> str:
     letters = unicodedata.normalize("NFKC", text).translate(_LETTERS)
     return "".join(c for c in letters if unicodedata.category(c) != "Mn")
 
 
-_VALUES = {_plain(word): value for value, words in _NUMBERS.items() for word in words.split()}
-_BEFORE_TEN = {_plain(word): value for value, words in _ONES_BEFORE_TEN.items() for word in words.split()}
+_VALUES = {_unify(word): value for value, words in _NUMBERS.items() for word in words.split()}
+_BEFORE_TEN = {_unify(word): value for value, words in _ONES_BEFORE_TEN.items() for word in words.split()}
 _ONES = {"1": "واحد", "و1": "وواحد"}
 _LONGEST = 12  # words of a number below a million
 
@@ -52,11 +52,11 @@ def arabic(text: str) -> str:
     text = "".join(c for c in unicodedata.normalize("NFKC", prepare(text)) if unicodedata.category(c) != "Mn")
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    words = _LOOSE_AND.sub(_AND, " ".join(split_words(_plain(text))))
-    return " ".join(_with_digits(_PER_CENT.sub("بالميه", words).split()))
+    words = _LOOSE_AND.sub(_AND, " ".join(split_words(_unify(text))))
+    return " ".join(_replace_number_words(_PER_CENT.sub("بالميه", words).split()))
 
 
-def _with_digits(words: Sequence[str]) -> Iterator[str]:
+def _replace_number_words(words: Sequence[str]) -> Iterator[str]:
     """Cardinal numbers up to 999,999 become digits: `خمسه وعشرون` -> `25`. A lone 1 is a word."""
     position = 0
     while position < len(words):

@@ -52,12 +52,12 @@ def english(text: str) -> str:
     prepared = unicodedata.normalize("NFKC", prepare(text))
     for pattern, replacement in _REWRITES:
         prepared = pattern.sub(replacement, prepared)
-    words = " ".join(word for word in _whisper()(prepared).split() if any(map(str.isalnum, word)))
+    words = " ".join(word for word in _load_whisper()(prepared).split() if any(map(str.isalnum, word)))
     return _PREFIXED.sub(r"\1", words)
 
 
 @cache
-def _whisper() -> Callable[[str], str]:
+def _load_whisper() -> Callable[[str], str]:
     """Whisper's normaliser without its reading of `o` and `oh` as 0, which makes `0 no` of `oh no`.
 
     The folder whisper/normalizers is imported by itself, for whisper's own package imports torch.

@@ -197,29 +197,29 @@ class Romance:
         for pattern, replacement in self._steps:
             text = pattern.sub(replacement, text)
         text = self._prefixed.sub(self._join_prefix, " ".join(_WORD.findall(text)))
-        words = self._with_digits(text.split())
-        return " ".join(self._as_said(list(self._multiplied(list(words)))))
+        words = self._replace_number_words(text.split())
+        return " ".join(self._write_small_numbers(list(self._multiply_scales(list(words)))))
 
     def _join_prefix(self, match: re.Match[str]) -> str:
         return match[1] + (match[2] * 2 if match[1][-1] in "aeiou" else match[2])
 
-    def _with_digits(self, words: Sequence[str]) -> Iterator[str]:
+    def _replace_number_words(self, words: Sequence[str]) -> Iterator[str]:
         """Number words become digits, except for a lone one, small ordinals, and millions without a count."""
         position = 0
         for start, end, digits in _find_numbers(words, self.rules):
             yield from words[position:start]
             digits = unicodedata.normalize("NFKC", digits).replace(".", "")
-            is_left = end - start == 1 and self._stays(words[start], digits)
-            yield from words[start:end] if is_left or "/" in digits else [digits]
+            is_word = end - start == 1 and self._is_kept(words[start], digits)
+            yield from words[start:end] if is_word or "/" in digits else [digits]
             position = end
         yield from words[position:]
 
-    def _stays(self, word: str, digits: str) -> bool:
+    def _is_kept(self, word: str, digits: str) -> bool:
         ordinal = _ORDINAL.fullmatch(digits)
         is_small_ordinal = ordinal is not None and int(ordinal[1]) <= len(self.rules.ordinals)
         return is_small_ordinal or word in self.rules.kept or self.rules.scales.get(word, 0) >= _MILLION
 
-    def _multiplied(self, words: list[str]) -> Iterator[str]:
+    def _multiply_scales(self, words: list[str]) -> Iterator[str]:
         """`5 milhões e 200 mil` -> `5200000`, `2,5 milhões` and `2000000 e meio` -> `2500000`."""
         position = 0
         while position < len(words):
@@ -242,7 +242,7 @@ class Romance:
             if limit is not None and value >= limit:
                 break
             if limit is None and not is_scaled:
-                return self._with_half(words, position)
+                return self._read_half(words, position)
             total, end = total + value, scaled
             if not is_scaled:
                 break
@@ -250,9 +250,9 @@ class Romance:
             position = scaled + (words[scaled : scaled + 1] == [rules.conjunction])
         if words[end : end + 2] == [rules.conjunction, rules.half] and limit is not None:
             total, end = total + limit / 2, end + 2
-        return _as_digits(total), end
+        return _write_decimal(total), end
 
-    def _with_half(self, words: list[str], position: int) -> tuple[str, int]:
+    def _read_half(self, words: list[str], position: int) -> tuple[str, int]:
         """`2000000 e meio` -> `2500000`, and the digits of `3,1 4`, which were said one by one, in one."""
         rules, number, end = self.rules, words[position], position + 1
         while "," in number and end < len(words) and re.fullmatch(r"\d", words[end]):
@@ -264,7 +264,7 @@ class Romance:
                 return str(int(number) + limit // 2), end + 2
         return number, end
 
-    def _as_said(self, words: list[str]) -> Iterator[str]:
+    def _write_small_numbers(self, words: list[str]) -> Iterator[str]:
         """A lone 1 and small ordinals are words again; `e meia` after an hour is `e 30`."""
         rules = self.rules
         for index, word in enumerate(words):
@@ -283,7 +283,7 @@ class Romance:
         return word == self.rules.feminine_one or (word.isdecimal() and 1 < int(word) <= 24)
 
 
-def _as_digits(value: Decimal) -> str:
+def _write_decimal(value: Decimal) -> str:
     return str(int(value)) if value == int(value) else f"{value.normalize():f}".replace(".", ",")
 
 
@@ -303,8 +303,8 @@ def _steps(rules: Rules) -> Iterator[tuple[Any, str | Callable[[re.Match[str]], 
         if hundredths > 99:
             return f" {number} {plural} "
         amounts = [(int(whole), singular, plural), (hundredths, cent, cents)]
-        said = [f"{count} {one if count == 1 else many}" for count, one, many in amounts if count]
-        return f" {f' {rules.conjunction} '.join(said) or f'0 {plural}'} "
+        parts = [f"{count} {one if count == 1 else many}" for count, one, many in amounts if count]
+        return f" {f' {rules.conjunction} '.join(parts) or f'0 {plural}'} "
 
     def measure(match: re.Match[str]) -> str:
         singular, plural = rules.units[match[2]]
@@ -312,10 +312,10 @@ def _steps(rules: Rules) -> Iterator[tuple[Any, str | Callable[[re.Match[str]], 
 
     def time(match: re.Match[str]) -> str:
         hour, *minutes = [int(group) for group in match.groups() if group]
-        said = rules.feminine_one if hour == 1 else str(hour)
+        word = rules.feminine_one if hour == 1 else str(hour)
         if not any(minutes):
-            return f" {said} {rules.hour if hour == 1 else rules.hour + 's'} "
-        return " " + f" {rules.conjunction} ".join([said, *map(str, minutes)]) + " "
+            return f" {word} {rules.hour if hour == 1 else rules.hour + 's'} "
+        return " " + f" {rules.conjunction} ".join([word, *map(str, minutes)]) + " "
 
     marks = re.escape(rules.thousands)
     yield re.compile(r"(?<=\d)\.(?=(?:er|[oa]s?)(?!\w))"), ""

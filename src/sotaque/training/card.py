@@ -11,11 +11,12 @@ from pathlib import Path
 
 from sotaque import files
 from sotaque.backends.families import FAMILIES
+from sotaque.errors import join_first
 from sotaque.model_spec import ModelSpec, Source
 from sotaque.training.record import TrainingRecord, describe
 
 NAME = "README.md"
-SPEAKERS = 50  # that are named
+SPEAKERS = 50  # named at most
 
 
 def write(spec: ModelSpec, training: TrainingRecord, step: int, folder: Path) -> None:
@@ -55,10 +56,8 @@ def _source(source: Source) -> str:
 
 
 def _training(training: TrainingRecord) -> list[str]:
-    named = ", ".join(f"`{speaker}`" for speaker in training.speakers[:SPEAKERS])
-    more = len(training.speakers) - SPEAKERS
-    speakers = ("Speakers", named + (f" and {more} more" if more > 0 else ""))
-    details = [f"- {term}: {detail}." for term, detail in (*describe(training), speakers)]
+    speakers = join_first([f"`{speaker}`" for speaker in training.speakers], SPEAKERS, ", ")
+    details = [f"- {term}: {detail}." for term, detail in (*describe(training), ("Speakers", speakers))]
     return ["## Training", "", *details, ""]
 
 

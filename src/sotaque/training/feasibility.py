@@ -16,7 +16,7 @@ from sotaque import manifest
 from sotaque.backends import durations, references
 from sotaque.backends.families import Generation
 from sotaque.backends.protocol import Backend, Reference
-from sotaque.errors import InputError
+from sotaque.errors import InputError, join_first
 from sotaque.manifest import Utterance
 from sotaque.training.batching import Samples, Skipped
 
@@ -29,9 +29,9 @@ NAMED = 20
 def check_skipped(samples: Samples, path: Path, max_tokens: int) -> None:
     """Name the clips that are left out of a part; raises InputError when they are most of its minutes."""
     skipped = samples.skipped
-    for one in skipped:
-        log.warning("train: %s is left out: %s", one.id, one.reason)
-    lost_s = sum(one.duration_s for one in skipped)
+    for clip in skipped:
+        log.warning("train: %s is left out: %s", clip.id, clip.reason)
+    lost_s = sum(clip.duration_s for clip in skipped)
     total_s = lost_s + samples.duration_s
     if skipped:
         log.warning(
@@ -44,19 +44,12 @@ def check_skipped(samples: Samples, path: Path, max_tokens: int) -> None:
         found = f"{path} has no clip that can be used ({len(skipped)} were left out)"
     else:
         found = f"{path}: {lost_s / total_s:.0%} of the minutes would be left out"
-    raise InputError(f"{found}: {_examples(skipped)}. {_fix_skipped(skipped, max_tokens)}")
-
-
-def _examples(skipped: Sequence[Skipped]) -> str:
-    return "; ".join(f"{one.id}: {one.reason}" for one in skipped[:NAMED]) + _more(len(skipped))
-
-
-def _more(count: int) -> str:
-    return f"; and {count - NAMED} more" if count > NAMED else ""
+    examples = join_first([f"{clip.id}: {clip.reason}" for clip in skipped], NAMED)
+    raise InputError(f"{found}: {examples}. {_fix_skipped(skipped, max_tokens)}")
 
 
 def _fix_skipped(skipped: Sequence[Skipped], max_tokens: int) -> str:
-    needed = max((one.tokens for one in skipped), default=0)
+    needed = max((clip.tokens for clip in skipped), default=0)
     if needed > max_tokens:
         return (
             f"Raise train.max_tokens, now {max_tokens}, in params.yaml (the longest has {needed} tokens), or "
@@ -101,19 +94,18 @@ def check_texts(
     if refused:
         raise InputError(
             f"{len(refused)} of the val and test clips cannot be spoken by this model: "
-            f"{'; '.join(refused[:NAMED])}"
-            f"{_more(len(refused))}. Correct these texts, or take the clips out of the corpus"
+            f"{join_first(refused, NAMED)}. Correct these texts, or take the clips out of the corpus"
         )
     for cause, fix in _fixes(generation, model).items():
-        listed = [cut for cut in cuts if cut.cause == cause]
-        if listed:
-            named = "; ".join(
-                f"{cut.id}: {cut.duration_s:.1f} s, its limit is {cut.limit_s:.1f} s"
-                for cut in listed[:NAMED]
-            )
+        lines = [
+            f"{cut.id}: {cut.duration_s:.1f} s, its limit is {cut.limit_s:.1f} s"
+            for cut in cuts
+            if cut.cause == cause
+        ]
+        if lines:
             log.warning(
-                "train: %d val and test clips would be cut, %s: %s%s. %s",
-                len(listed), cause, named, _more(len(listed)), fix,
+                "train: %d val and test clips would be cut, %s: %s. %s",
+                len(lines), cause, join_first(lines, NAMED), fix,
             )  # fmt: skip
     return cuts
 

@@ -51,8 +51,7 @@ def check_texts(
         clip = nearest_to_best(recordings, utterance.speaker, backend.shortest_reference_s)
         return Reference(clip.text, Path(clip.audio), stored.codes(clip.id))
 
-    model = settings_module.MODELS / f"{settings.model}.yaml"
-    feasibility.check_texts(backend, generation, splits, reference_of, model)
+    feasibility.check_texts(backend, generation, splits, reference_of, model_spec.path_of(settings.model))
 
 
 def origin(settings: Settings, *, model: Path, splits: Path, tokens: Path, base: Path) -> dict[str, dict]:

@@ -72,13 +72,13 @@ def read(folder: Path) -> TrainingRecord:
     try:
         values = files.read_json(path)
         if values["lora"] is not None:
-            values["lora"] = LoraRecord(**{key: _frozen(value) for key, value in values["lora"].items()})
-        return TrainingRecord(**{key: _frozen(value) for key, value in values.items()})
+            values["lora"] = LoraRecord(**{key: _freeze(value) for key, value in values["lora"].items()})
+        return TrainingRecord(**{key: _freeze(value) for key, value in values.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a record of a training ({error}); run train again") from None
 
 
-def _frozen(value: Any) -> Any:
+def _freeze(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 

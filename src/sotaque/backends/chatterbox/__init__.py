@@ -128,12 +128,12 @@ class Backend:
         """One after another: upstream's guidance takes the batch for itself."""
         from sotaque.backends.chatterbox import generate
 
-        plain, made = t3.t3_of(network), []
+        plain, generated = t3.t3_of(network), []
         for prompt, seed in zip(prompts, seeds, strict=True):
-            voice, limit = self.voices.of(prompt.reference), self.limit_frames(prompt, generation)
-            ids = generate.speak(plain, self._text_ids(prompt), voice, seed, generation, limit)
-            made.append(Spoken(*layout.spoken(ids), limit / self.frame_rate_hz))
-        return made
+            own_voice, limit = self.voices.of(prompt.reference), self.limit_frames(prompt, generation)
+            ids = generate.speak(plain, self._text_ids(prompt), own_voice, seed, generation, limit)
+            generated.append(Spoken(*layout.spoken(ids), limit / self.frame_rate_hz))
+        return generated
 
     def limit_frames(self, prompt: Prompt, generation: ChatterboxGeneration) -> int:
         """Raises SettingsError too where the weights are not those of `generation.version`."""

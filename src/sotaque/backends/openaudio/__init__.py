@@ -175,13 +175,13 @@ class Backend:
         from sotaque.backends.openaudio import generate
         from sotaque.backends.openaudio.network import network_of
 
-        plain, made = network_of(network), []
+        plain, generated = network_of(network), []
         for prompt, seed in zip(prompts, seeds, strict=True):
             columns = self._prompt(prompt)
             limit = self._limit_frames(prompt, columns.shape[1], generation)
             spoken = generate.speak(plain, self.layout, columns, seed, generation, limit)
-            made.append(Spoken(*spoken, limit / self.frame_rate_hz))
-        return made
+            generated.append(Spoken(*spoken, limit / self.frame_rate_hz))
+        return generated
 
     def limit_frames(self, prompt: Prompt, generation: OpenAudioGeneration) -> int:
         return self._limit_frames(prompt, self._prompt(prompt).shape[1], generation)

@@ -82,9 +82,9 @@ class _Product(torch.autograd.Function):
             ctx.save_for_backward(x)
             return y
         count = len(parameters) // 2
-        a, b = parameters[:count], [one.to(x.dtype) for one in parameters[count:]]
+        a, b = parameters[:count], [factor.to(x.dtype) for factor in parameters[count:]]
         used = [scale for scale in scales if scale is not None]
-        scaled_a = torch.cat([one * scale for one, scale in zip(a, used, strict=True)]).to(x.dtype)
+        scaled_a = torch.cat([factor * scale for factor, scale in zip(a, used, strict=True)]).to(x.dtype)
         u = x @ scaled_a.T
         y.addmm_(u, _block_diagonal(weights, scales, b).T)
         ctx.save_for_backward(x, u, scaled_a, *b)
@@ -101,13 +101,13 @@ class _Product(torch.autograd.Function):
             grad_u = grad @ _block_diagonal(ctx.weights, ctx.scales, b)
             if grad_x is not None:
                 grad_x.addmm_(grad_u, scaled_a)
-            ranks = [one.shape[1] for one in b]
+            ranks = [factor.shape[1] for factor in b]
             used = [scale for scale in ctx.scales if scale is not None]
             grad_a = (grad_u.T @ x).split(ranks)
-            grad_a = [one.mul_(scale) for one, scale in zip(grad_a, used, strict=True)]
+            grad_a = [grad_factor.mul_(scale) for grad_factor, scale in zip(grad_a, used, strict=True)]
             outputs = zip(grad.split([len(weight) for weight in ctx.weights], dim=1), ctx.scales, strict=True)
             adapted = [output for output, scale in outputs if scale is not None]
-            grad_b = [output.T @ one for output, one in zip(adapted, u.split(ranks, dim=1), strict=True)]
+            grad_b = [output.T @ part for output, part in zip(adapted, u.split(ranks, dim=1), strict=True)]
             grad_parameters = *grad_a, *grad_b
         return grad_x, grad if ctx.has_residual else None, None, None, *grad_parameters
 
@@ -123,7 +123,7 @@ def _block_diagonal(
     """B (O, R) of all layers, one above the other, each with columns of its own."""
     if len(weights) == 1:
         return b[0]
-    blocks = b[0].new_zeros(sum(map(len, weights)), sum(one.shape[1] for one in b))
+    blocks = b[0].new_zeros(sum(map(len, weights)), sum(factor.shape[1] for factor in b))
     row, column, remaining = 0, 0, iter(b)
     for weight, scale in zip(weights, scales, strict=True):
         if scale is not None:

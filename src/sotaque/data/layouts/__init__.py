@@ -17,7 +17,7 @@ from sotaque.data.layouts import columns, depth, sources, unread
 from sotaque.data.layouts.parts import part_of
 from sotaque.data.layouts.reading import current
 from sotaque.data.layouts.row import Row
-from sotaque.errors import ClipError, InputError
+from sotaque.errors import ClipError, InputError, join_first
 from sotaque.settings import Layout
 
 LAYOUTS = {
@@ -52,8 +52,8 @@ def _below(folder: Path, place: Path, layout: ModuleType, unpacked: Path, is_lan
     part, language = part_of(inside), inside if is_language else ""
     speaker = "" if part or language or depth.is_session(inside) else inside
     with current().below(f"{inside}/"):
-        some = list(_rows(place, layout, unpacked / inside))
-    for row in some:
+        rows = list(_rows(place, layout, unpacked / inside))
+    for row in rows:
         yield replace(
             row,
             where=f"{inside}/{row.where}",
@@ -143,8 +143,7 @@ def name_of(layout: ModuleType) -> str:
 
 def _contents(folder: Path) -> str:
     paths = sources.entries(folder)
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return ", ".join(map(_shown, paths[:_SHOWN])) + more or "nothing, the folder is empty"
+    return join_first([_shown(path) for path in paths], _SHOWN, ", ") or "nothing, the folder is empty"
 
 
 def _shown(path: Path) -> str:

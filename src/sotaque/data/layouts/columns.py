@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sotaque import languages
 from sotaque.data.layouts import parts
-from sotaque.data.layouts.reading import Column, current
+from sotaque.data.layouts.reading import STATED, Column, current
 from sotaque.data.layouts.recordings import Recordings, is_audio
 from sotaque.errors import InputError
 
@@ -68,11 +68,11 @@ NAMES = {
     "end": ("end", "end_s", "end_time"),
     "duration": ("duration",),
 }
-_SAMPLE = 2_000
-_MOST = 0.5
-_VARIOUS = 0.8
-_SENTENCE_WORDS = 1.5  # on average: less are names, or single words
-_FEW_ROWS = 5
+_SAMPLE = 2_000  # rows that are looked at
+MOST = 0.5  # share of the cells of a column, of which more than this decide what it is
+_VARIOUS = 0.8  # share of different cells in a column of sentences
+SENTENCE_WORDS = 1.5  # on average: less are names, or single words
+_FEW_ROWS = 5  # in so short a listing any repeated name may be the speaker's
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
 _PHONETIC = re.compile("[\u0250-\u02af\u02c8\u02cc\u02d0]")  # IPA extensions, stress and length
 _GENDERS = {"m", "f", "male", "female", "masculino", "feminino", "femenino", "man", "woman"}
@@ -106,10 +106,10 @@ def _fields_of(header: tuple[str, ...], wanted: tuple[tuple[str, str], ...]) -> 
             best[field] = rank, position
     found = {field: position for field, (_, position) in best.items()}
     named = {field: keys.index(key_of(name)) for field, name in wanted if key_of(name) in keys}
-    return _overruled(found, named)
+    return _apply_overrides(found, named)
 
 
-def _overruled(found: dict[str, int], named: Mapping[str, int]) -> dict[str, int]:
+def _apply_overrides(found: dict[str, int], named: Mapping[str, int]) -> dict[str, int]:
     """What the user names is that and nothing else; a text that is named is the text, normalised or not."""
     taken = set(named.values())
     kept = {field: at for field, at in found.items() if at not in taken}
@@ -155,10 +155,10 @@ def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
         return Kind("empty", "it is empty")
     there = sum(recordings.find_listed(cell) is not None for cell in filled)
     named = sum(map(is_audio, filled))
-    if there > _MOST * len(filled):
+    if there > MOST * len(filled):
         reason = f"{there} of {len(filled)} cells name a recording that is there"
         return Kind("audio", reason, there=there / len(filled))
-    if named > _MOST * len(filled):
+    if named > MOST * len(filled):
         return Kind("audio", f"{named} of {len(filled)} cells end like the name of a recording")
     different = set(filled)
     shown = ", ".join(sorted(different)[:3])[:60]
@@ -176,7 +176,7 @@ def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
     if folded <= set(parts.PARTS):
         return Kind("part", few, **counts)
     words = sum(len(cell.split()) for cell in filled) / len(filled)
-    if sum(_PHONETIC.search(cell) is not None for cell in filled) > _MOST * len(filled):
+    if sum(_PHONETIC.search(cell) is not None for cell in filled) > MOST * len(filled):
         return Kind("phonemes", f"letters of the IPA, {few}", words=words, **counts)
     return Kind("words", f"{words:.1f} words on average, {few}", words=words, **counts)
 
@@ -197,31 +197,31 @@ def choose(
     sample = body[:: max(1, len(body) // _SAMPLE)]
     cells = [[row[at].strip() for row in sample if at < len(row)] for at in range(count)]
     kinds = [kind_of(column, recordings) for column in cells]
-    wanted = _wanted(header, count)
+    wanted = _find_stated(header, count)
     places = {field: at for field, at in fields_of(header).items() if at < count}
-    by_name = _without_lost(places, kinds)
+    by_name = _drop_lost_audio(places, kinds)
     places = dict(by_name)
     known = set(places.values()) | set(wanted.values())
     free = [at for at in range(count) if at not in known]
     guessed: dict[str, int] = {}
     if not {"audio", "id"} & {*places, *wanted}:
-        guessed |= _first("audio", sorted(free, key=lambda at: -kinds[at].there), kinds)
+        guessed |= _guess_first("audio", sorted(free, key=lambda at: -kinds[at].there), kinds)
         if not guessed and not header and free:
             guessed["audio"] = free[0]
     if not {"text", "normalised"} & {*places, *wanted}:
         left = [at for at in free if at not in guessed.values()]
-        guessed |= _texts(left, kinds, cells, where, has_normalised)
+        guessed |= _guess_text(left, kinds, cells, where, has_normalised)
     if not header:
         left = [at for at in free if at not in guessed.values()]
         for field in ("gender", "language", "part"):
-            guessed |= {} if field in wanted else _first(field, left, kinds)
-        guessed |= {} if "speaker" in wanted else _speaker(left, guessed, kinds, len(sample))
-    places = _overruled(places | guessed, wanted)
+            guessed |= {} if field in wanted else _guess_first(field, left, kinds)
+        guessed |= {} if "speaker" in wanted else _guess_speaker(left, guessed, kinds, len(sample))
+    places = _apply_overrides(places | guessed, wanted)
     columns = []
     for at in range(count):
         field = next((field for field, place in places.items() if place == at), "")
         if at in wanted.values():
-            reason = "ingest.columns says so"
+            reason = STATED
         elif field in by_name and by_name[field] == at:
             reason = "by its name"
         else:
@@ -230,14 +230,14 @@ def choose(
     return Choice(places, tuple(columns))
 
 
-def _without_lost(places: dict[str, int], kinds: Sequence[Kind]) -> dict[str, int]:
+def _drop_lost_audio(places: dict[str, int], kinds: Sequence[Kind]) -> dict[str, int]:
     """A column that is called as audio is none, where it names no recording and an unknown one does."""
     unknown = [kind for at, kind in enumerate(kinds) if at not in places.values()]
     lost = "audio" in places and kinds[places["audio"]].there == 0 and any(kind.there for kind in unknown)
     return {field: at for field, at in places.items() if not (lost and field in ("audio", "id"))}
 
 
-def _wanted(header: Sequence[str], count: int) -> dict[str, int]:
+def _find_stated(header: Sequence[str], count: int) -> dict[str, int]:
     """Field -> position as `ingest.columns` says; what this listing does not have is for another one."""
     keys, found = [key_of(name) for name in header], {}
     for field, name in current().columns.items():
@@ -248,12 +248,12 @@ def _wanted(header: Sequence[str], count: int) -> dict[str, int]:
     return found
 
 
-def _first(kind: str, free: Sequence[int], kinds: Sequence[Kind]) -> dict[str, int]:
+def _guess_first(kind: str, free: Sequence[int], kinds: Sequence[Kind]) -> dict[str, int]:
     at = next((at for at in free if kinds[at].word == kind), None)
     return {} if at is None else {kind: at}
 
 
-def _texts(
+def _guess_text(
     free: Sequence[int],
     kinds: Sequence[Kind],
     cells: Sequence[Sequence[str]],
@@ -261,22 +261,22 @@ def _texts(
     has_normalised: bool,
 ) -> dict[str, int]:
     """The column of sentences; of two that say the same, the second is the normalised text."""
-    some = [at for at in free if kinds[at].word == "words"]
-    if not some:  # one-word texts may look like anything
-        some = [at for at in free if kinds[at].word not in ("audio", "empty", "numbers")][:1]
-    if len(some) < 2:
-        return {"text": some[0]} if some else {}
-    text = max(some, key=lambda at: (kinds[at].words, kinds[at].distinct, -at))
-    others = [at for at in some if at != text]
-    twins = [at for at in others if _say_the_same(cells[at], cells[text])]
+    candidates = [at for at in free if kinds[at].word == "words"]
+    if not candidates:  # one-word texts may look like anything
+        candidates = [at for at in free if kinds[at].word not in ("audio", "empty", "numbers")][:1]
+    if len(candidates) < 2:
+        return {"text": candidates[0]} if candidates else {}
+    text = max(candidates, key=lambda at: (kinds[at].words, kinds[at].distinct, -at))
+    others = [at for at in candidates if at != text]
+    twins = [at for at in others if _have_same_words(cells[at], cells[text])]
     if has_normalised:
-        twins = twins or [at for at in others if _is_as_various(kinds[at], kinds[text])]
+        twins = twins or [at for at in others if _is_rival(kinds[at], kinds[text])]
     if twins:
         first, second = sorted((text, max(twins, key=lambda at: kinds[at].words)))
         return {"text": first, "normalised": second}
     rival = max(others, key=lambda at: (kinds[at].words, kinds[at].distinct))
-    are_short = kinds[text].words < _SENTENCE_WORDS and kinds[text].distinct < 2 * kinds[rival].distinct
-    if are_short or _is_as_various(kinds[rival], kinds[text]):
+    are_short = kinds[text].words < SENTENCE_WORDS and kinds[text].distinct < 2 * kinds[rival].distinct
+    if are_short or _is_rival(kinds[rival], kinds[text]):
         shown = " and ".join(f"{at + 1} ({kinds[at].reason})" for at in sorted((rival, text)))
         raise InputError(
             f"{where}: one of two columns may be the text, {shown}; say in params.yaml which is, as in "
@@ -285,23 +285,23 @@ def _texts(
     return {"text": text}
 
 
-def _say_the_same(cells: Sequence[str], others: Sequence[str]) -> bool:
+def _have_same_words(cells: Sequence[str], others: Sequence[str]) -> bool:
     """Whether most cells share half of their words or more with those of the other column."""
     pairs = [(_words(a), _words(b)) for a, b in zip(cells, others, strict=False) if a and b]
     same = sum(2 * len(a & b) >= min(len(a), len(b)) > 0 for a, b in pairs)
-    return bool(pairs) and same > _MOST * len(pairs)
+    return bool(pairs) and same > MOST * len(pairs)
 
 
 def _words(cell: str) -> set[str]:
     return set(re.findall(r"\w+", unicodedata.normalize("NFC", cell).casefold()))
 
 
-def _is_as_various(kind: Kind, text: Kind) -> bool:
+def _is_rival(kind: Kind, text: Kind) -> bool:
     """Whether a column holds sentences, as many different ones as the text and about as long."""
-    return kind.words >= max(_SENTENCE_WORDS, text.words / 2) and kind.distinct > _VARIOUS
+    return kind.words >= max(SENTENCE_WORDS, text.words / 2) and kind.distinct > _VARIOUS
 
 
-def _speaker(
+def _guess_speaker(
     free: Sequence[int], guessed: Mapping[str, int], kinds: Sequence[Kind], rows: int
 ) -> dict[str, int]:
     """The first column with few different values: names, or else whole numbers."""
@@ -309,7 +309,7 @@ def _speaker(
     for word in ("words", "whole"):
         for at in left:
             kind = kinds[at]
-            is_few = kind.distinct <= _MOST or (word == "words" and kind.values < rows <= _FEW_ROWS)
+            is_few = kind.distinct <= MOST or (word == "words" and kind.values < rows <= _FEW_ROWS)
             if kind.word == word and is_few:
                 return {"speaker": at}
     return {}

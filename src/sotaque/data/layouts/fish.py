@@ -24,7 +24,7 @@ OTHERS = (".txt", *timed.SUFFIXES)
 def matches(folder: Path) -> bool:
     names = {name for name, _ in sources.walk(folder)}
     return any(
-        name.endswith(TRANSCRIPT) or (is_audio(name) and _label(name, names) in names) for name in names
+        name.endswith(TRANSCRIPT) or (is_audio(name) and _find_label(name, names) in names) for name in names
     )
 
 
@@ -43,8 +43,9 @@ def rows(folder: Path) -> Iterator[Row]:
         elif name.endswith(TRANSCRIPT) and stem not in stems:
             yield _without_audio(name, stem, others.get(stem, ""))
         elif stem in stems and not name.endswith(TRANSCRIPT):
-            part, speaker = _told_by(name.split("/")[:-1], are_parts)
-            for row in _clips(folder, name, _label(name, names), is_there=_label(name, names) in names):
+            part, speaker = _locate(name.split("/")[:-1], are_parts)
+            label = _find_label(name, names)
+            for row in _read_clips(folder, name, label, is_there=label in names):
                 yield replace(row, speaker=row.speaker or speaker, part=part)
 
 
@@ -62,20 +63,20 @@ def _are_parts(paths: list[list[str]]) -> bool:
     return all(map(parts.part_of, tops)) and (len(tops) > 1 or all(len(path) > 2 for path in paths))
 
 
-def _told_by(inside: list[str], are_parts: bool) -> tuple[str, str]:
+def _locate(inside: list[str], are_parts: bool) -> tuple[str, str]:
     """Part and speaker, by the folders that lead to a clip; a folder called `wavs` is no speaker."""
     part = parts.part_of(inside.pop(0)) if are_parts else ""
     people = inside if len(inside) < 2 else [name for name in inside if name.lower() not in AUDIO_FOLDERS]
     return part, next(iter(people), "")
 
 
-def _clips(folder: Path, name: str, label: str, is_there: bool) -> Iterator[Row]:
+def _read_clips(folder: Path, name: str, label: str, is_there: bool) -> Iterator[Row]:
     stem = without_suffix(name)
     try:
         if not is_there:
             raise ClipError("no-transcript", f"there is no {label}")
         text = sources.read_transcript(folder, label)
-        segments = timed.segments(text, label)
+        segments = timed.read_segments(text, label)
     except ClipError as fault:
         yield Row(name, stem, name, "", fault=fault)
         return
@@ -96,7 +97,7 @@ def _clips(folder: Path, name: str, label: str, is_there: bool) -> Iterator[Row]
         )
 
 
-def _label(name: str, names: set[str]) -> str:
+def _find_label(name: str, names: set[str]) -> str:
     """The transcript of an audio file, whether it is there or not."""
     stem = without_suffix(name)
     return next(

@@ -39,7 +39,7 @@ def rows(folder: Path) -> Iterator[Row]:
     audio = recordings.of(folder)
     for inside, part in _folders(folder).items():
         tables = {name: list(_entries(folder, inside, name)) for name in TABLES}
-        tables["text"] = _without_halves(tables)
+        tables["text"] = _mark_halves(tables)
         for entries in tables.values():
             yield from (Row(e.where, e.name, "", "", fault=e.fault) for e in entries if e.fault)
         index = {name: _index(entries) for name, entries in tables.items()}
@@ -75,13 +75,13 @@ def _entries(folder: Path, inside: str, table_name: str) -> Iterator[Entry]:
         yield Entry(line.where, name, value.strip(), fault)
 
 
-def _without_halves(tables: Mapping[str, list[Entry]]) -> list[Entry]:
+def _mark_halves(tables: Mapping[str, list[Entry]]) -> list[Entry]:
     """The texts; a line without an id that is known or looks like one may go on with the text before."""
     known = {entry.name for entry in tables["segments"] or tables["wav.scp"]}
     ids, texts = table.Ids(known), tables["text"]
     starts = [entry.name in known or ids.fits(entry.name) for entry in texts]
     lines = [table.Line(entry.where, (), entry.fault) for entry in texts]
-    checked = table.without_halves(lines, [True] * len(lines), starts)
+    checked = table.mark_halves(lines, [True] * len(lines), starts)
     return [replace(entry, fault=line.fault) for entry, line in zip(texts, checked, strict=True)]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sotaque import files
 from sotaque.data.layouts import jsonl, parts, recordings, sources, table
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
@@ -38,40 +39,40 @@ def rows(folder: Path) -> Iterator[Row]:
         for _, values, fault in found[path]
         if kind == "recordings" and not fault
     }
-    made = []
+    clips: list[Row] = []
     for path, kind in manifests.items():
         part = _part_of(path)
         for where, values, fault in found[path]:
             if fault:
-                made.append(Row(where, where, "", "", fault=fault))
+                clips.append(Row(where, where, "", "", fault=fault))
             elif kind == "cuts":
-                made += _of_cut(values, where, part)
+                clips += _read_cut(values, where, part)
             elif kind == "supervisions":
-                made.append(_row(values, sounds.get(str(values.get("recording_id"))), 0.0, where, part))
-    yield from recordings.resolve(made, recordings.of(folder))
+                clips.append(_row(values, sounds.get(str(values.get("recording_id"))), 0.0, where, part))
+    yield from recordings.resolve(clips, recordings.of(folder))
 
 
-def _of_cut(cut: Mapping[str, Any], where: str, part: str) -> Iterator[Row]:
+def _read_cut(cut: Mapping[str, Any], where: str, part: str) -> Iterator[Row]:
     """The supervisions of a cut count from its start; one without any has no transcript."""
-    found = cut.get("supervisions")
-    some = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    listed = cut.get("supervisions")
+    supervisions = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     try:
         start_s = table.seconds(cut.get("start"), "the start of the cut") or 0.0
     except ValueError as error:
         yield Row(where, where, "", "", fault=ClipError("segment", f"{where}: {error}"))
         return
-    if not some:
+    if not supervisions:
         yield Row(
             where, where, "", "", fault=ClipError("no-transcript", f"{where}: a cut without supervisions")
         )
-    for supervision in some:
+    for supervision in supervisions:
         yield _row(supervision, cut.get("recording"), start_s, where, part)
 
 
 def _row(supervision: Mapping[str, Any], recording: Any, offset_s: float, where: str, part: str) -> Row:
     words = {key: supervision.get(key) for key in ("id", "text", "speaker", "language", "gender")}
     words = {key: str(value) if isinstance(value, str | int | float) else "" for key, value in words.items()}
-    if not all(map(sources.readable, words.values())):
+    if not all(map(files.is_utf8, words.values())):
         return Row(where, where, "", "", fault=ClipError("encoding", f"{where}: half of a surrogate pair"))
     row = {"where": where, **words, "part": part}
     try:

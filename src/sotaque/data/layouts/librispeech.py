@@ -56,7 +56,7 @@ def _chapter(folder: Path, listing: Path, inside: str, audio: Recordings) -> Ite
         for line in table.lines(listing, table.WHOLE, inside)
     ]
     paths = [audio.of_stem(f"{inside}{name}") for _, name, _ in found]
-    checked = _checked(
+    checked = _mark_broken(
         [(line, name) for line, name, _ in found], [sources.is_file(folder / p) for p in paths]
     )
     for line, (_, name, text), path in zip(checked, found, paths, strict=True):
@@ -73,21 +73,21 @@ def _chapter(folder: Path, listing: Path, inside: str, audio: Recordings) -> Ite
 def _part(folder: Path, listing: Path, inside: str, audio: Recordings) -> Iterator[Row]:
     """An id is `speaker_book_number`."""
     lines = table.lines(listing, "\t", inside)
-    checked = _checked(
-        [(table.counted(line, 2), line.cells[0]) for line in lines], [len(x.cells) > 1 for x in lines]
+    checked = _mark_broken(
+        [(table.check_count(line, 2), line.cells[0]) for line in lines], [len(x.cells) > 1 for x in lines]
     )
     for line in checked:
-        row = recordings.named(table.row(line, {"id": 0, "text": 1}), "")
+        row = recordings.add_id(table.row(line, {"id": 0, "text": 1}), "")
         speaker, book = (*row.id.split("_"), "", "")[:2]
         path = audio.of_stem(f"{inside}audio/{speaker}/{book}/{row.id}")
         yield replace(row, audio=path, speaker=speaker)
 
 
-def _checked(lines: Sequence[tuple[Line, str]], is_whole: Sequence[bool]) -> Iterator[Line]:
+def _mark_broken(lines: Sequence[tuple[Line, str]], is_whole: Sequence[bool]) -> Iterator[Line]:
     """A line that names no recording and looks unlike the others may go on with the text before it."""
     ids = table.Ids(name for (_, name), whole in zip(lines, is_whole, strict=True) if whole)
     starts = [whole or ids.fits(name) for (_, name), whole in zip(lines, is_whole, strict=True)]
-    return table.without_halves([line for line, _ in lines], [not whole for whole in is_whole], starts)
+    return table.mark_halves([line for line, _ in lines], [not whole for whole in is_whole], starts)
 
 
 def _listings(folder: Path) -> Iterator[Path]:

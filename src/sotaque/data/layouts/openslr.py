@@ -48,24 +48,24 @@ def rows(folder: Path) -> Iterator[Row]:
 def _listed(path: Path, inside: str, audio: dict[str, str]) -> Iterator[Row]:
     is_tsv = path.suffix == ".tsv"
     found = table.lines(path, "\t" if is_tsv else table.WHOLE, inside)
-    lines = found if is_tsv else [replace(line, cells=_of_commas(line.cells[0])) for line in found]
+    lines = found if is_tsv else [replace(line, cells=_cut_commas(line.cells[0])) for line in found]
     count, places = (2, {"id": 0, "text": 1}) if is_tsv else (3, {"id": 1, "text": 2})
-    for line in _checked(lines, count, audio):
-        yield recordings.named(table.row(line, places), "")
+    for line in _mark_broken(lines, count, audio):
+        yield recordings.add_id(table.row(line, places), "")
 
 
-def _of_commas(text: str) -> tuple[str, ...]:
+def _cut_commas(text: str) -> tuple[str, ...]:
     cells = tuple(cell.strip() for cell in text.split(",", 2))
     if cells[-1].startswith('"'):
         cells = (*cells[:-1], cells[-1].removeprefix('"').removesuffix('"').replace('""', '"'))
     return cells
 
 
-def _checked(lines: list[Line], count: int, audio: dict[str, str]) -> Iterator[Line]:
+def _mark_broken(lines: list[Line], count: int, audio: dict[str, str]) -> Iterator[Line]:
     is_short = [len(line.cells) < count for line in lines]
     ids = table.Ids(line.cells[0] for line, short in zip(lines, is_short, strict=True) if not short)
     starts = [ids.fits(line.cells[0]) or without_suffix(line.cells[0].strip()) in audio for line in lines]
-    return table.without_halves([table.counted(line, count) for line in lines], is_short, starts)
+    return table.mark_halves([table.check_count(line, count) for line in lines], is_short, starts)
 
 
 def _indexes(folder: Path) -> list[Path]:

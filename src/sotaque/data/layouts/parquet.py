@@ -43,7 +43,7 @@ def unpack(folder: Path, into: Path) -> Iterator[Row]:
             name = Path(audio).name
             called = name if name and count[name] == 1 else f"{path.stem}-{number:07d}"
             row = record.row({**values, "audio": called}, f"{inside}, row {number}")
-            row = recordings.named(replace(row, part=row.part or part), row.audio)
+            row = recordings.add_id(replace(row, part=row.part or part), row.audio)
             if sound is None:
                 yield replace(row, audio=recordings.of(folder).find(audio) or audio)
                 continue

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
+STATED = "ingest.columns says so"  # the reason of a Column
+
 
 @dataclass(frozen=True)
 class Column:
@@ -78,9 +80,9 @@ def current() -> Reading:
 @contextlib.contextmanager
 def reading(encoding: str = "utf-8", columns: Mapping[str, str] | None = None) -> Iterator[Reading]:
     """All listings that are read inside the block are read like this, and noted."""
-    one = Reading(encoding, columns or {})
-    token = _CURRENT.set(one)
+    active = Reading(encoding, columns or {})
+    token = _CURRENT.set(active)
     try:
-        yield one
+        yield active
     finally:
         _CURRENT.reset(token)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sotaque.data.layouts import columns, sources, table
-from sotaque.data.layouts.reading import Column, Listing, current
+from sotaque import files
+from sotaque.data.layouts import columns, table
+from sotaque.data.layouts.reading import STATED, Column, Listing, current
 from sotaque.data.layouts.row import Row
 from sotaque.errors import ClipError
 
@@ -25,15 +26,15 @@ def row(values: Mapping[str, Any], where: str, lead: str = "", has_pieces: bool 
     places = columns.of_header(tuple(given))
     cells = tuple(str(value) for value in given.values())
     fault = _fault(given, places, where)
-    spoken = {field: at for field, at in places.items() if field not in _TIMES}
-    made = table.row(table.Line(where, cells, fault), spoken, lead)
+    untimed = {field: at for field, at in places.items() if field not in _TIMES}
+    found = table.row(table.Line(where, cells, fault), untimed, lead)
     names = list(given)
     start, end, duration = (values[names[places[f]]] if f in places else None for f in _TIMES)
     try:
         start_s, end_s = table.piece(start, end, duration if has_pieces or "start" in places else None)
     except ValueError as error:
-        return replace(made, fault=fault or ClipError("segment", f"{where}: {error}"))
-    return replace(made, start_s=start_s, end_s=end_s)
+        return replace(found, fault=fault or ClipError("segment", f"{where}: {error}"))
+    return replace(found, start_s=start_s, end_s=end_s)
 
 
 def note(file: str, rows: int, names: Iterable[str], sound: str = "") -> None:
@@ -50,7 +51,7 @@ def note(file: str, rows: int, names: Iterable[str], sound: str = "") -> None:
             at + 1,
             name,
             fields.get(at, ""),
-            "ingest.columns says so" if columns.key_of(name) in stated else
+            STATED if columns.key_of(name) in stated else
             "by its name" if at in fields else "its name is unknown",
         )
         for at, name in enumerate(header)
@@ -72,6 +73,6 @@ def _fault(given: Mapping[str, Any], places: Mapping[str, int], where: str) -> C
             return ClipError(
                 "columns", f"{where}: {names[place]} is a {kind}, expected the {field} as a word"
             )
-        if isinstance(value, str) and not sources.readable(value):
+        if isinstance(value, str) and not files.is_utf8(value):
             return ClipError("encoding", f"{where}: {names[place]} holds half of a surrogate pair")
     return None

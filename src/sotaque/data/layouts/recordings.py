@@ -70,7 +70,7 @@ class Recordings:
             return written or None
         names = self._names(written)
         exact = next((name for name in names if name in self._files), None)
-        return exact or next(filter(None, map(self._like, names)), None)
+        return exact or next(filter(None, map(self._find_alike, names)), None)
 
     def _names(self, written: str) -> list[str]:
         """Where the file of this path may lie."""
@@ -85,7 +85,7 @@ class Recordings:
             forms.append(re.sub(r"^(\./+)+", "", re.sub("//+", "/", name)))
         return list(dict.fromkeys(forms))
 
-    def _like(self, name: str) -> str | None:
+    def _find_alike(self, name: str) -> str | None:
         """The recording whose name differs in Unicode form, case or suffix alone; None where two do."""
         paths = self._alike.get(_folded(without_suffix(name)))
         if not paths:
@@ -104,7 +104,7 @@ class Recordings:
     def of_stem(self, stem: str) -> str:
         """The file of this stem, `<stem>.wav` when there is none."""
         names = [f"{stem}{suffix}" for suffix in AUDIO_SUFFIXES]
-        exact = next((name for name in names if name in self._files), None) or self._like(stem)
+        exact = next((name for name in names if name in self._files), None) or self._find_alike(stem)
         linked = (name for name in names if sources.is_file(self.folder / name))
         return exact or next(linked, names[0])
 
@@ -117,11 +117,11 @@ class Recordings:
         lost = [path for path in sample if ".." not in path and self.find(path) is None]
         if 2 * len(lost) < len(sample):
             return ""
-        counts = Counter(filter(None, map(self._lead, lost)))
+        counts = Counter(filter(None, map(self._find_lead, lost)))
         [(lead, count)] = counts.most_common(1) or [("", 0)]
         return lead if 2 * count >= len(lost) else ""
 
-    def _lead(self, path: str) -> str:
+    def _find_lead(self, path: str) -> str:
         parts = path.replace("\\", "/").split("/")
         for at in range(1, len(parts)):
             if all(parts[at:]) and self.find("/".join(parts[at:])):
@@ -159,7 +159,7 @@ def resolve(rows: Iterable[Row], recordings: Recordings, at: str = "") -> Iterat
     prefix = recordings.prefix([row.audio for row in every if not row.unpacked])
     for row in every:
         if row.unpacked:
-            yield named(row, row.audio)
+            yield add_id(row, row.audio)
             continue
         path = recordings.find(at + row.audio) if at and row.audio else None
         path = path or recordings.find(row.audio)
@@ -168,12 +168,12 @@ def resolve(rows: Iterable[Row], recordings: Recordings, at: str = "") -> Iterat
         if foreign:
             path = recordings.find(slashed.removeprefix(prefix))
         is_own = path is None or not (foreign or _ABSOLUTE.match(slashed))
-        yield named(
+        yield add_id(
             replace(row, audio=path or at + row.audio if row.audio else ""), row.audio if is_own else path
         )
 
 
-def named(row: Row, audio: str | None) -> Row:
+def add_id(row: Row, audio: str | None) -> Row:
     """The row with an id, by the path of its audio where it has none."""
     if row.id:
         return row

@@ -74,11 +74,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def readable(text: str) -> bool:
-    """Whether every byte of it could be decoded."""
-    return text == text.encode("utf-8", "replace").decode("utf-8")
-
-
 def not_encoded() -> str:
     return f"not {current().encoding.upper()}"
 
@@ -120,7 +115,7 @@ def read_transcript(folder: Path, name: str) -> str:
         text = decode(raw, name)
     except InputError as error:
         raise ClipError("encoding", str(error)) from None
-    if not readable(text):
+    if not files.is_utf8(text):
         raise ClipError("encoding", f"{name}: {not_encoded()}")
     return text
 

@@ -26,7 +26,7 @@ WHOLE = "\n"
 _ALWAYS_QUOTED = (",", ";")
 _SAMPLE_LINES = 5_000
 _MOST_JOINED = 50
-_LONGEST_S = 1e7
+LONGEST_S = 1e7
 _SPOKEN = ("text", "normalised", "audio", "id")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
@@ -45,7 +45,7 @@ def lines(path: Path, delimiter: str, inside: str = "") -> list[Line]:
 
     inside: "train/" where the listing lies there.
     """
-    return [_cut(where, text, delimiter, False) for where, text in _numbered(path, inside)]
+    return [_cut_line(where, text, delimiter, False) for where, text in _number_lines(path, inside)]
 
 
 def read(
@@ -62,22 +62,22 @@ def read(
     quoted: whether `"` quotes, as in RFC 4180; None: by looking. has_normalised: see columns.choose.
     """
     inside = path.relative_to(recordings.folder).as_posix().removesuffix(path.name)
-    numbered = _numbered(path, inside)
+    numbered = _number_lines(path, inside)
     if quoted is None:
         texts = [text for _, text in numbered]
         quoted = delimiter in _ALWAYS_QUOTED or is_quoted(texts, delimiter, recordings)
     if quoted:
-        numbered = _joined(numbered, delimiter, recordings)
-    body = [_cut(where, text, delimiter, quoted) for where, text in numbered]
-    header = _header(body[0].cells, recordings) if body else ()
+        numbered = _join_quoted(numbered, delimiter, recordings)
+    body = [_cut_line(where, text, delimiter, quoted) for where, text in numbered]
+    header = _find_header(body[0].cells, recordings) if body else ()
     body = body[1:] if header else body
-    count = len(_trimmed(header)) or _usual_count(body)
+    count = len(_trim_header(header)) or _count_usual_cells(body)
     name = f"{inside}{path.name}"
     cells = [line.cells for line in body if not line.fault and len(line.cells) >= count]
     choice = columns.choose(header, cells, count, recordings, name, has_normalised)
     current().note(Listing(name, len(body), delimiter, quoted, choice.columns))
     audio = choice.places.get("audio", choice.places.get("id", 0))
-    return [row(line, choice.places, lead) for line in _checked(body, count, audio, recordings)]
+    return [row(line, choice.places, lead) for line in _mark_broken(body, count, audio, recordings)]
 
 
 def row(line: Line, places: Mapping[str, int], lead: str = "") -> Row:
@@ -125,12 +125,12 @@ def seconds(value: object, name: str) -> float | None:
             hours, minutes, rest = clock.groups()
             number = int(hours or 0) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
         value = number
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LONGEST_S < value < _LONGEST_S:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LONGEST_S < value < LONGEST_S:
         raise ValueError(f"{name} is {value!r}"[:80] + ", expected seconds")
     return float(value)
 
 
-def counted(line: Line, count: int) -> Line:
+def check_count(line: Line, count: int) -> Line:
     """The line, with a fault unless it has `count` cells; empty cells too many at its end are cut off."""
     cells = line.cells
     while len(cells) > count and not cells[-1].strip():
@@ -141,9 +141,7 @@ def counted(line: Line, count: int) -> Line:
     return replace(line, fault=ClipError("columns", reason))
 
 
-def without_halves(
-    body: Sequence[Line], is_short: Sequence[bool], is_start: Sequence[bool]
-) -> Iterator[Line]:
+def mark_halves(body: Sequence[Line], is_short: Sequence[bool], is_start: Sequence[bool]) -> Iterator[Line]:
     """A line before one that is short and begins no clip may be the first half of a text: both are faulty."""
     for at, line in enumerate(body):
         goes_on = at + 1 < len(body) and is_short[at + 1] and not is_start[at + 1]
@@ -188,7 +186,7 @@ def is_quoted(texts: Sequence[str], delimiter: str, recordings: Recordings) -> b
                 wrapped[at] += 1
                 needed += '"' in cell[1:-1] or delimiter in cell
             elif is_last and cell.startswith('"') and '"' not in cell[1:].replace('""', ""):
-                end = _closing(texts, number, delimiter, recordings)
+                end = _find_closing(texts, number, delimiter, recordings)
                 needed += end > number + 1
             else:
                 broken += '"' in cell
@@ -197,37 +195,37 @@ def is_quoted(texts: Sequence[str], delimiter: str, recordings: Recordings) -> b
     return any(count > 1 and count == filled[at] for at, count in wrapped.items())
 
 
-def _closing(texts: Sequence[str], at: int, delimiter: str, recordings: Recordings) -> int:
+def _find_closing(texts: Sequence[str], at: int, delimiter: str, recordings: Recordings) -> int:
     """One past the line that closes the quotes of line `at`; at + 1 when none does.
 
     A line that is complete by itself and names a recording is no continuation.
     """
     count = 0
     for end in range(at + 1, min(at + _MOST_JOINED, len(texts))):
-        alone = _parsed(texts[end], delimiter)
+        alone = _parse_record(texts[end], delimiter)
         if len(alone) > 1 and any(_names_recording(cell, recordings) for cell in alone):
             return at + 1
-        count = len(_parsed("\n".join(texts[at : end + 1]), delimiter))
+        count = len(_parse_record("\n".join(texts[at : end + 1]), delimiter))
         if count:
             return end + 1 if count > 1 else at + 1
     return at + 1
 
 
-def _joined(
+def _join_quoted(
     numbered: Sequence[tuple[str, str]], delimiter: str, recordings: Recordings
 ) -> list[tuple[str, str]]:
     """Lines, where the quotes of one are closed in a later one put together."""
     texts = [text for _, text in numbered]
     joined, at = [], 0
     while at < len(texts):
-        is_open = texts[at].count('"') % 2 == 1 and not _parsed(texts[at], delimiter)
-        end = _closing(texts, at, delimiter, recordings) if is_open else at + 1
+        is_open = texts[at].count('"') % 2 == 1 and not _parse_record(texts[at], delimiter)
+        end = _find_closing(texts, at, delimiter, recordings) if is_open else at + 1
         joined.append((numbered[at][0], "\n".join(texts[at:end])))
         at = end
     return joined
 
 
-def _parsed(text: str, delimiter: str) -> tuple[str, ...]:
+def _parse_record(text: str, delimiter: str) -> tuple[str, ...]:
     """The one record that these lines are; empty when they are none."""
     try:
         records = list(csv.reader([text], delimiter=delimiter, strict=True))
@@ -264,16 +262,16 @@ def cells_of(text: str, delimiter: str) -> tuple[str, ...]:
         return tuple(text.split(delimiter))
 
 
-def _numbered(path: Path, inside: str) -> list[tuple[str, str]]:
+def _number_lines(path: Path, inside: str) -> list[tuple[str, str]]:
     name = f"{inside}{path.name}"
     return [(f"{name}, line {number}", text) for number, text in sources.numbered_lines(path, inside)]
 
 
-def _cut(where: str, text: str, delimiter: str, quoted: bool) -> Line:
+def _cut_line(where: str, text: str, delimiter: str, quoted: bool) -> Line:
     if len(text) >= files.MAX_LINE_CHARACTERS:
         reason = f"{where}: {files.MAX_LINE_CHARACTERS} characters on one line, or more"
         return Line(where, (text[:80],), ClipError("line-too-long", reason))
-    if not sources.readable(text):
+    if not files.is_utf8(text):
         shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         fault = ClipError("encoding", f"{where}: {sources.not_encoded()}")
         return Line(where, tuple(shown.split(delimiter)), fault)
@@ -285,7 +283,7 @@ def _cut(where: str, text: str, delimiter: str, quoted: bool) -> Line:
         return Line(where, tuple(text.split(delimiter)), ClipError("quotes", f"{where}: {error}"))
 
 
-def _header(cells: Sequence[str], recordings: Recordings) -> tuple[str, ...]:
+def _find_header(cells: Sequence[str], recordings: Recordings) -> tuple[str, ...]:
     """The first line, where it names columns and no recording; else empty."""
     if columns.of_header(cells) or _is_stated(cells):
         return tuple(cells)
@@ -299,20 +297,20 @@ def _is_stated(cells: Sequence[str]) -> bool:
     return any(columns.key_of(name) in keys for name in current().columns.values())
 
 
-def _trimmed(header: Sequence[str]) -> Sequence[str]:
+def _trim_header(header: Sequence[str]) -> Sequence[str]:
     """A header without the nameless columns at its end, which a delimiter too many makes."""
     while header and not header[-1].strip():
         header = header[:-1]
     return header
 
 
-def _usual_count(body: Sequence[Line]) -> int:
+def _count_usual_cells(body: Sequence[Line]) -> int:
     """How many cells most lines have; of two as frequent, the count that comes first."""
     counts = Counter(len(line.cells) for line in body if not line.fault)
     return counts.most_common(1)[0][0] if counts else 0
 
 
-def _checked(body: Sequence[Line], count: int, audio: int, recordings: Recordings) -> Iterator[Line]:
+def _mark_broken(body: Sequence[Line], count: int, audio: int, recordings: Recordings) -> Iterator[Line]:
     """Lines with the columns they should have; others have a fault, and so has what they may continue."""
 
     def first(line: Line) -> str:
@@ -324,4 +322,4 @@ def _checked(body: Sequence[Line], count: int, audio: int, recordings: Recording
         not is_short or ids.fits(first(line)) or _names_recording(first(line), recordings)
         for line, is_short in zip(body, short, strict=True)
     ]
-    return without_halves([counted(line, count) for line in body], short, starts)
+    return mark_halves([check_count(line, count) for line in body], short, starts)

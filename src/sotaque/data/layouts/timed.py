@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sotaque.data.layouts import sources
+from sotaque.data.layouts.table import LONGEST_S
 from sotaque.errors import ClipError
 
 SUFFIXES = (".srt", ".vtt", ".TextGrid")
-_LONGEST_S = 1e7
 _SECONDS = r"\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?"
 _LABEL = re.compile(rf"[ \ufeff]*({_SECONDS})\t({_SECONDS})(?:\t(.*))?|\s*(\d+\.\d+) +(\d+\.\d+) +(.*)")
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
@@ -39,7 +39,7 @@ class Segment:
     speaker: str = ""
 
 
-def segments(text: str, where: str) -> list[Segment] | None:
+def read_segments(text: str, where: str) -> list[Segment] | None:
     """The segments of a timed transcript, in their order; None for plain text.
 
     Raises ClipError "not-a-transcript" for alignments of phones or words, and for times that are none.
@@ -48,13 +48,14 @@ def segments(text: str, where: str) -> list[Segment] | None:
     if not lines:
         return None
     if _PRAAT.search(lines[0]):
-        return _praat(text, where)
+        return _read_textgrid(text, where)
     if lines[0].strip().startswith("WEBVTT") or any(map(_ARROW.fullmatch, lines[:3])):
-        return _checked(list(_cues(sources.split(text))), where)
+        return _check_segments(list(_read_cues(sources.split(text))), where)
     labels = [_LABEL.fullmatch(line) for line in lines if not line.startswith("\\")]  # `\`: its frequencies
     if labels and all(labels):
         cells = [m.groups("")[:3] if m[1] else m.groups("")[3:] for m in labels if m]
-        return _checked([Segment(_number(start), _number(end), words) for start, end, words in cells], where)
+        found = [Segment(_parse_number(start), _parse_number(end), words) for start, end, words in cells]
+        return _check_segments(found, where)
     if _is_alignment(lines):
         raise ClipError("not-a-transcript", f"{where}: it is an alignment of phones, as HTS writes it")
     if lines[0].strip() == "{" or lines[0].lstrip().startswith(_OTHERS):
@@ -72,7 +73,7 @@ def _is_alignment(lines: list[str]) -> bool:
     return not times or (follows and all(a < b for a, b in times) and times[-1][1] >= _HTS_TICKS)
 
 
-def _cues(lines: list[str]) -> Iterator[Segment]:
+def _read_cues(lines: list[str]) -> Iterator[Segment]:
     """Of SRT and WebVTT: a line with the times, the lines of the text, a blank line."""
     for at, line in enumerate(lines):
         match = _ARROW.fullmatch(line)
@@ -82,28 +83,29 @@ def _cues(lines: list[str]) -> Iterator[Segment]:
         text = " ".join(itertools.takewhile(lambda words: not _ARROW.fullmatch(words), after))
         voice = _VOICE.search(text)
         text = re.sub(r"</?v[^>]*>|<\d\d:[^>]*>|\{\\[^}]*\}", "", text)
-        yield Segment(_clock(match.groups()[:4]), _clock(match.groups()[4:]), text, voice[1] if voice else "")
+        start_s, end_s = _parse_clock(match.groups()[:4]), _parse_clock(match.groups()[4:])
+        yield Segment(start_s, end_s, text, voice[1] if voice else "")
 
 
-def _praat(text: str, where: str) -> list[Segment]:
+def _read_textgrid(text: str, where: str) -> list[Segment]:
     """The first tier of intervals whose labels are utterances."""
     tiers = re.split(r'class\s*=\s*"', text)[1:]
     for tier in tiers:
         found = [
-            Segment(_number(m[1]), _number(m[2]), m[3].replace('""', '"'))
+            Segment(_parse_number(m[1]), _parse_number(m[2]), m[3].replace('""', '"'))
             for m in _INTERVAL.finditer(tier)
             if m[3].strip()
         ]
         words = sum(len(segment.text.split()) for segment in found)
         if found and words >= _FEWEST_WORDS * len(found):
-            return _checked(found, where)
+            return _check_segments(found, where)
     reason = f"{where}: a TextGrid without a tier of utterances (phones, words or points alone, or binary)"
     raise ClipError("not-a-transcript", reason)
 
 
-def _checked(found: list[Segment], where: str) -> list[Segment]:
+def _check_segments(found: list[Segment], where: str) -> list[Segment]:
     for segment in found:
-        if not 0 <= segment.start_s <= segment.end_s < _LONGEST_S:
+        if not 0 <= segment.start_s <= segment.end_s < LONGEST_S:
             times = f"{segment.start_s:g} s to {segment.end_s:g} s"
             raise ClipError("not-a-transcript", f"{where}: a segment from {times}")
     if not found:
@@ -111,10 +113,10 @@ def _checked(found: list[Segment], where: str) -> list[Segment]:
     return found
 
 
-def _clock(groups: tuple[str | None, ...]) -> float:
+def _parse_clock(groups: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, fraction = groups
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction}")
 
 
-def _number(word: str) -> float:
+def _parse_number(word: str) -> float:
     return float(word.replace(",", "."))

@@ -57,4 +57,7 @@ def _has_sentences(texts: list[str], delimiter: str, audio: recordings.Recording
     if columns.of_header(cut[0]):
         return True
     kinds = [columns.kind_of([c[at] for c in cut if at < len(c)], audio) for at in range(len(cut[0]))]
-    return any(kind.word == "words" and (kind.words > 1.5 or kind.distinct > 0.5) for kind in kinds)
+    return any(
+        kind.word == "words" and (kind.words > columns.SENTENCE_WORDS or kind.distinct > columns.MOST)
+        for kind in kinds
+    )

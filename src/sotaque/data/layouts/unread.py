@@ -45,7 +45,7 @@ def explain(folder: Path) -> str:
     """What this folder holds, where that is known, and what to do; "" for anything else."""
     names = [name for name, _ in sources.walk(folder)]
     suffixes = {Path(name).suffix.lower() for name in names}
-    known = next((said for suffix, said in _BY_SUFFIX.items() if suffix in suffixes), "")
+    known = next((advice for suffix, advice in _BY_SUFFIX.items() if suffix in suffixes), "")
     audio = [name for name in names if is_audio(name)]
     if known or not audio or suffixes & _LISTINGS:
         return known

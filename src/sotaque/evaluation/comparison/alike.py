@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sotaque.errors import InputError
+from sotaque.errors import InputError, join_first
 from sotaque.evaluation.comparison.entry import Entry, command
 from sotaque.evaluation.page.words import JUDGED
 from sotaque.metrics import TRANSCRIPTS
@@ -48,8 +48,7 @@ def _only(one: Entry, other: Entry) -> str:
         {(r["id"], r["reference"]) for r in e.results[JUDGED][TRANSCRIPTS]["rows"]} for e in (one, other)
     )
     names = sorted(name for name, _ in ours - theirs)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"test clips of {one.model} alone: {', '.join(names[:NAMED])}{more}" if names else ""
+    return f"test clips of {one.model} alone: {join_first(names, NAMED, ', ')}" if names else ""
 
 
 def _of_measures(first: Entry, other: Entry) -> list[str]:

@@ -78,8 +78,8 @@ def interval_methods(systems: dict[str, dict[str, Any]]) -> list[tuple[str, str]
         methods: dict[str, list[str]] = {}
         for system, row in systems.items():
             methods.setdefault(row["intervals"][column.name], []).append(system)
-        told = [f"{', '.join(names)}: {method}" for method, names in methods.items()]
-        lines.append((column.label, next(iter(methods)) if len(methods) == 1 else "; ".join(told)))
+        by_system = [f"{', '.join(names)}: {method}" for method, names in methods.items()]
+        lines.append((column.label, next(iter(methods)) if len(methods) == 1 else "; ".join(by_system)))
     return lines
 
 
@@ -128,7 +128,7 @@ def own(learning: dict[str, Any], generation: dict[str, Any]) -> list[tuple[str,
     A setting that is None has no value of its own: the family decides.
     """
     terms = {"Learning": learning, "Generation": generation}
-    said = {
+    settings = {
         term: [
             f"{key} {value if isinstance(value, str) else format(value, 'g')}"
             for key, value in values.items()
@@ -136,7 +136,7 @@ def own(learning: dict[str, Any], generation: dict[str, Any]) -> list[tuple[str,
         ]
         for term, values in terms.items()
     }
-    return [(term, ", ".join(parts)) for term, parts in said.items() if parts]
+    return [(term, ", ".join(parts)) for term, parts in settings.items() if parts]
 
 
 def parameters(count: int | None) -> str:
