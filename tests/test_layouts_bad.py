@@ -309,7 +309,10 @@ def test_a_parquet_bomb_is_named_within_its_memory(monkeypatch):
     ("fault", "said"),
     [
         (lambda *_, **__: os.abort(), "killed by SIGABRT"),
-        (lambda *_, **__: [None for _ in iter(int, 1)], "within 0.3 s"),
+        (
+            lambda *_, **__: [None for _ in iter(int, 1)],
+            "within (0.3|3) s",
+        ),  # of computing, or ten times so of waiting
     ],
 )
 def test_a_parquet_file_that_crashes_or_hangs_its_reader_is_named(fault, said, clips, monkeypatch):
