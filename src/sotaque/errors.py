@@ -38,7 +38,7 @@ REMEDIES = {
     "leak": "nothing need be done; to train on it, name no part for the other clip, or take that one out",
     "line-too-long": "put one clip on each line; if the line is one, give it its transcript only",
     "long": "cut it into utterances",
-    "markup": "nothing need be done; look whether what is left is what is said",
+    "markup": "nothing need be done; check that the remaining text is what is said",
     "missing": "put the file where the listing says, or correct the listing",
     "mistranscribed": "listen to it, and write down what is said",
     "narrow-band": "find the recording at its own rate; take it out if there is none",
