@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 import compare_tiny
 import pages
+import seals
 from conftest import ROOT
 from sotaque import __main__ as command_line
 from sotaque import audio, files, jobs, manifest, settings, times
@@ -153,6 +154,7 @@ def test_other_splits_are_refused_with_the_difference(world, capsys):
     ]
     manifest.write(path, rows)
     how = chosen(model=OTHER)
+    seals.write(how, [path.with_name("seal.json")])
     job = next(job for job in jobs.of(how) if job.name == "report")
     Path(f"results/{OTHER}/metrics.json").unlink()
     command_line.run(job, how)
