@@ -159,7 +159,7 @@ def test_the_card_says_how_to_speak_with_it_and_what_was_trained(settings):
     run(settings)
     text = (OUT / "README.md").read_text()
     assert "The speaker's name stands before the text: `{speaker}: text`." in text
-    assert "judged with temperature 0.6, top_p 0.9, repetition_penalty 1.1, max_s 0.2" in text
+    assert "evaluated with temperature 0.6, top_p 0.9, repetition_penalty 1.1, max_s 0.2" in text
     assert "- Speakers: `ana`, `zé`." in text
     assert "- Adaptation: LoRA of rank 32, alpha 64, dropout 0;" in text
     run(settings, 0)

@@ -32,15 +32,15 @@ def start(path: Path, workflow: Workflow) -> tuple[Settings, Path]:
         if not workflow.is_main_process:
             frozen = Path(config.overwrite_config[FROZEN])
             return runs.read_frozen(frozen), frozen
-        found = effective(path, config.overwrite_config)
-        model_spec.of(found)
+        parameters = effective(path, config.overwrite_config)
+        model_spec.of(parameters)
         if workflow.output_settings.dryrun:
-            _preview(found)
-            return found, runs.frozen_path(found)
-        frozen = runs.start(found)
+            _preview(parameters)
+            return parameters, runs.frozen_path(parameters)
+        frozen = runs.start(parameters)
         config.config_args, config.configfiles = [f"{FROZEN}={frozen}"], []
-        stamps.freshen(found)
-        return found, frozen
+        stamps.freshen(parameters)
+        return parameters, frozen
     except SotaqueError as error:
         print(f"snakemake: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_status)
@@ -49,16 +49,16 @@ def start(path: Path, workflow: Workflow) -> tuple[Settings, Path]:
         os._exit(1)
 
 
-def _preview(found: Settings) -> None:
+def _preview(parameters: Settings) -> None:
     """Refresh the stamps for a dry run, unless they are those of another run that is alive."""
-    obstacle = runs.describe_conflict(found)
+    obstacle = runs.describe_conflict(parameters)
     if not obstacle:
-        stamps.freshen(found)
+        stamps.freshen(parameters)
         return
-    stale = stamps.list_stale(found)
+    stale = stamps.list_stale(parameters)
     print(
-        f"snakemake: {obstacle}. Shown is what that run has still to do; with the parameters given here "
-        f"these would be made again, with what follows from them: {', '.join(stale) or 'nothing'}",
+        f"snakemake: {obstacle}. Below is what that run has still to do. With the parameters given here "
+        f"these would run again, and what depends on them: {', '.join(stale) or 'nothing'}",
         file=sys.stderr,
         flush=True,
     )

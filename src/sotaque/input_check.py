@@ -75,14 +75,14 @@ def check_files(job: Job, index: Index) -> None:
         lines = [line for found in faults.values() for line in found]
         seals = " and ".join(map(str, list(faults)[:5]))
         raise IntegrityError(
-            f"{job.name} has no new output, for these inputs are not what was sealed: {join_first(lines)}. "
+            f"{job.name} was not run, because its inputs are not what was sealed: {join_first(lines)}. "
             f"Put the files back as they were, or delete {seals} and {seal.AGAIN}: "
-            "their stage then makes them again"
+            "their stage then runs again"
         )
 
 
 def _compare(owner: Job, patterns: tuple[str, ...]) -> list[str]:
-    """What the seal of a job and the files of these patterns do not agree in, one line each."""
+    """One line for each file of these patterns that differs from the seal of its job."""
     root, memory, lines = owner.out.parent, seal.memory(owner), []
     for name, checksum in seal.read(owner.seal)["files"].items():
         if any(pattern == "*" or fnmatch.fnmatchcase(name, pattern) for pattern in patterns):

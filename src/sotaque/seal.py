@@ -66,8 +66,8 @@ def _parse(path: Path, stat: tuple[int, ...]) -> tuple[dict[str, Any], str]:
 
 def _damaged(path: Path, reason: str) -> str:
     return (
-        f"{path}: this seal is damaged: {reason}; {AGAIN}, whose stage writes it again, or delete it and run "
-        "its stage"
+        f"{path}: this seal is damaged: {reason}; {AGAIN}, which writes it again, or delete it and run its "
+        "stage"
     )
 
 

@@ -44,7 +44,7 @@ def freshen(settings: Settings) -> list[str]:
         _make_stamp(stamp, job.stage.word)
         if not job.seal.exists():
             continue
-        _heal(job, settings)
+        _restore_seal(job, settings)
         fault = explain_staleness(job, settings) if job.seal.exists() else ""
         if fault is None:
             _put_in_order(job, stamp)
@@ -91,15 +91,15 @@ def explain_staleness(job: Job, settings: Settings) -> str | None:
     return None
 
 
-def _heal(job: Job, settings: Settings) -> None:
-    """Put a damaged seal back from its copy, when every byte of the output is what the copy says."""
+def _restore_seal(job: Job, settings: Settings) -> None:
+    """Restore a damaged seal from its copy, when every byte of the output is what the copy says."""
     try:
         seal.read(job.seal)
     except IntegrityError as error:
         fault = str(error).split(";")[0]
         with contextlib.suppress(IntegrityError, OSError):
             if seal.reopen(job, seal.wanted(job, settings)):
-                log.warning("%s; it is put back from its copy in %s", fault, seal.KEPT)
+                log.warning("%s; it is restored from its copy in %s", fault, seal.KEPT)
                 return
         if job.seal.is_dir():
             log.warning("%s; the folder is removed, and %s is run again", fault, job.name)

@@ -20,8 +20,8 @@ def run(settings: Settings) -> int:
     print(f"sealed outputs: {sealed}, differences: {len(faults)}")
     if faults:
         print(
-            "fix: delete the seal of a damaged output and run snakemake --cores all, which makes it again of "
-            "its inputs; or bring it back with dvc checkout",
+            "fix: delete the seal of a damaged output and run snakemake --cores all, which makes it again "
+            "from its inputs; or restore it with dvc checkout",
             file=sys.stderr,
         )
     return 1 if faults else 0

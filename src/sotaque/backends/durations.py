@@ -1,4 +1,4 @@
-"""How long a text takes to say, and after how long its generation is stopped.
+"""The expected duration of a text, and the duration at which its generation is stopped.
 
 A network that never emits its end token would speak until its context is full, and one fixed limit for all
 texts would cut the long ones. So the limit follows from the text: `MARGIN` times the expected duration, and

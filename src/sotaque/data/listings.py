@@ -1,4 +1,4 @@
-"""What was read for what, and what was not read: columns, recordings in no listing, listings passed over."""
+"""Report what each column was read as, and which recordings and listings were not read."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _count_examples(names: list[str]) -> dict[str, Any]:
 
 
 def log_report(report: dict[str, Any]) -> None:
-    """Say it in the log: columns used and ignored, recordings in no listing, listings that were not read."""
+    """Log it: columns used and ignored, recordings in no listing, listings that were not read."""
     for listing in report["listings"]:
         used = [
             f"{_name(column)} is the {column['field']}" for column in listing["columns"] if column["field"]

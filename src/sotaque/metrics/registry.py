@@ -1,4 +1,4 @@
-"""What a metric declares, and what follows from it: figures with intervals, paired differences.
+"""What a metric declares, and what is computed from it: figures with intervals, paired differences.
 
 A metric is a module of this package with a constant `METRIC`, and its name in METRICS of `__init__.py`.
 Tables, metrics.json, headline.json, pages and MLflow are made from the columns that it declares.

@@ -41,8 +41,7 @@ def write(spec: ModelSpec, training: TrainingRecord, step: int, folder: Path) ->
         "",
         "## Use",
         "",
-        f"{FAMILIES[spec.backend].usage} It was judged with {_generation(spec)}; other settings may speak "
-        "worse.",
+        f"{FAMILIES[spec.backend].usage} It was evaluated with {_generation(spec)}.",
         "",
         *(_training(training) if step else ()),
         f"Licence of the weights: {spec.weights_licence}. What is adapted from them keeps it.",

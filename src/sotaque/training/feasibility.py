@@ -1,4 +1,4 @@
-"""What cannot be trained on or spoken, named before the first step: it would be found hours later.
+"""Name what cannot be trained on or spoken before the first step, not hours later.
 
 A clip that is too long for `train.max_tokens` or for the network is left out of the training. A val or test
 text that cannot be read, or whose speaker has no reference, would stop `select` or `synthesize` by name. One

@@ -1,4 +1,4 @@
-"""training.json: what a training really did, for the report, the model card and whoever finds the folder.
+"""training.json: what a training did, for the report and the model card.
 
 It says nothing of time or machine, so equal trainings have equal records.
 """

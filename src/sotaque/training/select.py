@@ -175,10 +175,9 @@ def choose(candidates: Sequence[Candidate], targets: Targets) -> tuple[Candidate
     best = min(checkpoints, key=lambda c: (c.failed, not c.meets(targets), -c.score, c.step))
     peers = [c for c in checkpoints if c.failed <= best.failed and c.meets(targets) >= best.meets(targets)]
     chosen = next(c for c in peers if c is best or not _is_significantly_worse(c, best))
-    what = "meets" if best.meets(targets) else "no checkpoint so good in failed clips meets"
+    who = "it meets" if best.meets(targets) else "no checkpoint with so few failed clips meets"
     reason = (
-        f"{chosen.failed} of {len(chosen.clips)} clips failed at step {chosen.step}, and "
-        f"{'it ' if best.meets(targets) else ''}{what} the targets "
+        f"{chosen.failed} of {len(chosen.clips)} clips failed at step {chosen.step}, and {who} the targets "
         f"(WER below {targets.wer:g}, similarity above {targets.similarity:g}); "
     )
     if chosen is best:

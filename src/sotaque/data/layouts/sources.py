@@ -1,4 +1,4 @@
-"""The files of a corpus, made by strangers: which are there, and their bytes as text, within limits.
+"""The files of a corpus, which may hold anything: which there are, and their bytes as text, within limits.
 
 A FIFO, a folder, a loop of links, a link out of the corpus or a file of gigabytes in the place of a text is
 an error that names it. What macOS and Windows leave in folders is passed over.

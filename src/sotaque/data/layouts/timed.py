@@ -1,4 +1,4 @@
-"""Transcripts that say when something is said: Audacity's labels, subtitles (SRT, WebVTT), Praat's TextGrid.
+"""Transcripts with times: Audacity's labels, subtitles (SRT, WebVTT), Praat's TextGrid.
 
 Each of their segments is a clip of its own, cut out of the recording. Alignments of phones or words are no
 transcripts.

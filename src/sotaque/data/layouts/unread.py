@@ -1,4 +1,4 @@
-"""Formats that are not read, by what they look like: their names, and what to do."""
+"""Formats that are not read: how to recognise each, and what to do."""
 
 from __future__ import annotations
 
