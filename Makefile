@@ -11,6 +11,7 @@ VENV ?= .venv
 CORES ?= all
 SECONDS ?= 60
 SEED ?= 1
+PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 INSTALLED := $(VENV)/.sotaque-installed
 BACKENDS := $(VENV)/.sotaque-backends
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -51,8 +52,8 @@ demo: $(INSTALLED)  ## run the whole chain on the shipped micro models and print
 	@snakemake --cores $(CORES) $(CONFIG)
 	@sotaque summary $(if $(MODEL),--model '$(MODEL)')
 
-test: $(BACKENDS)  ## run the tests
-	@python -m pytest
+test: $(BACKENDS)  ## run the tests, on up to four cores; PROCESSES=... on others
+	@python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-cpus: $(BACKENDS)  ## run the tests that compute as older processors do; FILES=... for some
 	@python tests/run_on_cpus.py $(FILES)

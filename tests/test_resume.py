@@ -221,15 +221,16 @@ def test_killed_it_goes_on_from_its_last_checkpoint(runner, world, finished, poi
     assert_as_undisturbed(finished)
 
 
-@pytest.mark.parametrize("place", [
-    "sotaque.training.checkpoint:save_file",         # the optimiser is not written yet
-    "sotaque.training.checkpoint:asdict",            # all but state.json is there
-    "sotaque.training.checkpoint:Scratch._tidy",     # whole, but the older ones are not put away
+@pytest.mark.parametrize(("place", "call", "step"), [
+    ("sotaque.files:save_tensors", 4, 2),              # the adapter is there, the optimiser is not
+    ("sotaque.training.checkpoint:asdict", 2, 2),      # all but state.json is there
+    ("sotaque.training.checkpoint:Scratch._tidy", 2, 4),  # whole, but the older ones are not put away
 ])  # fmt: skip
-def test_killed_while_saving_it_goes_on_from_a_whole_checkpoint(runner, world, finished, place):
-    assert runner.run([place, 2, "SIGKILL"]) == -signal.SIGKILL
+def test_killed_while_saving_it_goes_on_from_a_whole_checkpoint(runner, world, finished, place, call, step):
+    """In the second checkpoint, of step 4."""
+    assert runner.run([place, call, "SIGKILL"]) == -signal.SIGKILL
     assert runner.run() == 0
-    assert f"going on from step {4 if place.endswith('_tidy') else 2}" in runner.told
+    assert f"going on from step {step}" in runner.told
     assert_as_undisturbed(finished)
 
 
