@@ -107,6 +107,28 @@ def test_means_are_covered(speakers, clips):
     assert np.mean(found) >= FLOOR
 
 
+@pytest.mark.parametrize("sizes", [(60, 20, 20, 10, 10), (200, *[10] * 9), (40, 40, *[5] * 10)])
+def test_means_of_speakers_with_unequal_numbers_of_clips_are_covered(sizes):
+    rng = np.random.default_rng(len(sizes))
+    names = np.repeat(np.arange(len(sizes)), sizes)
+    found = []
+    for _ in range(RUNS):
+        shift = 0.1 * rng.standard_normal(len(sizes))[names]
+        values = 0.5 + shift + 0.1 * rng.standard_normal(len(names))
+        found.append(holds(intervals.mean_interval(values, names), 0.5))
+    assert np.mean(found) >= FLOOR
+
+
+def test_a_speaker_who_is_most_of_the_sample_leaves_no_interval():
+    found = intervals.mean_interval(np.linspace(0.5, 0.9, 100), ["a"] * 96 + ["b", "c", "d", "e"])
+    assert (found.low, found.method) == (None, "no interval: one speaker is most of the sample")
+
+
+def test_speakers_with_one_clip_each_are_called_speakers():
+    found = intervals.mean_interval([0.1, 0.2, 0.3], ["a", "b", "c"])
+    assert found.method == "95 % t interval over 3 speakers, 3 clips"
+
+
 def test_the_mean_of_one_speaker_is_students():
     values = [0.70, 0.80, 0.85, 0.90, 0.75]
     expected = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))

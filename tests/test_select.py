@@ -47,7 +47,7 @@ BASE = candidate(0, 0.3, 0.6)
     ([candidate(50, 0.2, 0.7), candidate(100, 0.2, 0.7)], 50),
     ([candidate(50, 0.01, 0.99, failed=16, ratio=3.0), candidate(100, 0.2, 0.8)], 100),
     ([candidate(50, 0.01, 0.99, failed=1), candidate(100, 0.14, 0.86)], 100),
-    ([candidate(50, 0.2, 0.0), candidate(100, 0.5, 0.4)], 100),
+    ([candidate(50, 0.2, 0.0), candidate(100, 0.25, 0.7)], 100),
     ([candidate(50, 0.15, 0.99), candidate(100, 0.14, 0.86)], 100),
 ], ids=[
     "meets-the-targets", "best-score", "earliest-of-equals", "never-stops", "failures-before-targets",
@@ -93,6 +93,33 @@ def test_the_base_wins_only_when_no_checkpoint_is_better_in_any_target(base, kep
     chosen, reason = choose([base, candidate(50, 0.3, 0.5), candidate(100, 0.2, 0.7)], TARGETS)
     assert (chosen is base) == kept
     assert reason.startswith("the base is kept (step 0)") == kept
+
+
+def test_a_checkpoint_worse_than_the_base_in_both_metrics_takes_no_part():
+    """Step 50 has fewer failed clips than step 100, and is worse than the base in both metrics."""
+    base, worse = candidate(0, 0.1, 0.7), candidate(50, 0.2, 0.65)
+    assert choose([base, worse, candidate(100, 0.0, 0.9, failed=1)], TARGETS)[0].step == 100
+
+
+def test_two_speakers_do_not_make_every_difference_a_matter_of_chance():
+    """One of two speakers is far worse at step 150: clips, not speakers, are compared."""
+
+    def make(step, errors, similarities):
+        clips = candidate(step, 0.0, 0.0).clips
+        return Candidate(step, tuple(
+            dataclasses.replace(
+                clip, speaker="ab"[i % 2], words=10, word_errors=errors[i % 2], similarity=similarities[i % 2]
+            )
+            for i, clip in enumerate(clips)
+        ))  # fmt: skip
+
+    table = [make(0, (1, 1), (0.6, 0.6)), make(150, (9, 2), (0.55, 0.65)), make(300, (1, 0), (0.8, 0.8))]
+    assert choose(table, TARGETS)[0].step == 300
+
+
+def test_with_few_clips_a_higher_wer_is_a_warning():
+    base, chosen = candidate(0, 0.0, 0.6, clips=4), candidate(50, 0.9, 0.61, clips=4)
+    assert "step 50 has a WER of 0.900, above the base's 0.000" in warn(chosen, [base, chosen])
 
 
 def test_the_score_is_the_mean_of_what_the_clips_add():

@@ -56,6 +56,13 @@ def test_times_that_a_checkout_left_in_a_wrong_order_are_put_right(two_stages):
     assert ingest.seal.stat().st_mtime_ns >= corpus.seal.stat().st_mtime_ns
 
 
+def test_a_file_changed_just_after_it_was_sealed_makes_its_stage_stale(two_stages):
+    """Its checksum is not remembered yet, since its times may be those of the change."""
+    (_, ingest), found = two_stages
+    (ingest.out / "row.txt").write_text("INGEST")
+    assert stamps.freshen(found) == ["ingest"]
+
+
 def test_a_sealed_file_that_is_gone_makes_its_stage_stale(two_stages):
     (_, ingest), found = two_stages
     (ingest.out / "row.txt").unlink()

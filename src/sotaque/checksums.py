@@ -34,9 +34,6 @@ class Memory:
         self._known = {name: entry for name, entry in files.read_record(path).items() if _is_entry(entry)}
         self._changed = False
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._known
-
     def sha256(self, name: str, path: str | Path) -> str:
         """The checksum of the file at `path`; it is read only when its stat is not the remembered one."""
         stat = read_stat(path)

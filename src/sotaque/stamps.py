@@ -67,8 +67,8 @@ def list_stale(settings: Settings) -> list[str]:
 def explain_staleness(job: Job, settings: Settings) -> str | None:
     """None when the sealed output is what would be made now and no sealed file is gone or changed.
 
-    Else why not, in words when it is damage and not a change of parameters, code or inputs. A file is looked
-    into only when its stat is not the one that is remembered.
+    Else why not, in words when it is damage and not a change of parameters, code or inputs. A file is read
+    only when its stat is not the one that is remembered.
     """
     try:
         value = seal.read(job.seal)
@@ -85,7 +85,7 @@ def explain_staleness(job: Job, settings: Settings) -> str | None:
         path = f"{job.out.parent}/{name}"
         if not os.path.exists(path):
             return f"{path}: sealed, but missing"
-        if name in remembered and remembered.sha256(name, path) != checksum:
+        if remembered.sha256(name, path) != checksum:
             return f"{path}: changed since it was sealed"
     remembered.save()
     return None

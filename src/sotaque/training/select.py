@@ -2,12 +2,13 @@
 
 The rule, in this order:
 
-1. The best checkpoint is the one with the fewest failed clips; of these, one that meets the targets of WER
-   and similarity; of these, the one with the best score = similarity - WER; of equals, the earliest.
-2. The earliest checkpoint wins that has no more failed clips than the best, meets the targets if the best
-   does, and whose score is not significantly worse: the 95 % interval of the difference, paired by clip,
-   holds 0.
-3. The base wins only when no checkpoint is better than it in any target metric, WER or similarity.
+1. Only checkpoints that are better than the base in a target metric, WER or similarity, take part. Where
+   there is none, the base wins.
+2. The best of them has the fewest failed clips; of these, it meets the targets of WER and similarity; of
+   these, it has the best score = similarity - WER; of equals, it is the earliest.
+3. The earliest wins that has no more failed clips than the best, meets the targets if the best does, and
+   whose score is not significantly worse: the 95 % interval of the difference, paired by clip, holds 0. The
+   question is how these speakers say other texts, so the clips count as those of one speaker.
 
 WER and similarity are point values over all clips: a clip without speech has a similarity of 0. What counts
 as a failed clip is in metrics/failures.py.
@@ -166,8 +167,9 @@ def run(
 
 def choose(candidates: Sequence[Candidate], targets: Targets) -> tuple[Candidate, str]:
     """The candidate by the rule above, and why in a sentence; candidates rise by step from the base."""
-    base, *checkpoints = candidates
-    if not any(checkpoint.is_better_in_any_target(base) for checkpoint in checkpoints):
+    base, *trained = candidates
+    checkpoints = [checkpoint for checkpoint in trained if checkpoint.is_better_in_any_target(base)]
+    if not checkpoints:
         return base, (
             "the base is kept (step 0): no checkpoint has a lower WER "
             f"than its {base.wer:.3f} or a higher similarity than its {base.similarity or 0.0:.3f}"
@@ -193,8 +195,8 @@ def _is_significantly_worse(candidate: Candidate, best: Candidate) -> bool:
 
     Where the clips are too few for an interval, every difference counts.
     """
-    speakers = [clip.speaker for clip in candidate.clips]
-    difference = intervals.paired_mean_interval(candidate.clip_scores, best.clip_scores, speakers)
+    as_one = [""] * len(candidate.clips)
+    difference = intervals.paired_mean_interval(candidate.clip_scores, best.clip_scores, as_one)
     return candidate.score < best.score if difference.high is None else difference.high < 0
 
 
@@ -212,21 +214,20 @@ def warn(chosen: Candidate, candidates: Sequence[Candidate]) -> list[str]:
             f"step {chosen.step} failed in {chosen.failed} of {len(chosen.clips)} clips, the base in "
             f"{base.failed}; listen to the clips on the report page before you use it"
         )
-    if chosen.wer > base.wer and _is_significantly_worse_in_wer(chosen, base):
-        warnings.append(
-            f"step {chosen.step} has a WER of {chosen.wer:.3f}, significantly above the base's {base.wer:.3f}"
-        )
+    if _is_significantly_worse_in_wer(chosen, base):
+        warnings.append(f"step {chosen.step} has a WER of {chosen.wer:.3f}, above the base's {base.wer:.3f}")
     return warnings
 
 
 def _is_significantly_worse_in_wer(candidate: Candidate, base: Candidate) -> bool:
+    """As `_is_significantly_worse`, by WER alone."""
     difference = intervals.paired_error_rate_interval(
         [clip.word_errors for clip in candidate.clips],
         [clip.word_errors for clip in base.clips],
         [clip.words for clip in base.clips],
-        [clip.speaker for clip in base.clips],
+        [""] * len(base.clips),
     )
-    return difference.low is not None and difference.low > 0
+    return candidate.wer > base.wer if difference.low is None else difference.low > 0
 
 
 def adapted(backend: Backend, result: Path | None) -> torch.nn.Module:
