@@ -153,7 +153,7 @@ def test_a_missing_and_a_silent_clip_count_as_wholly_wrong(workplace):
     assert [row["failure"] for row in scores.rows] == ["empty", "silent", "empty", "empty"]
     summary = registry.summarize(wer.METRIC, scores.rows)
     assert (summary["wer"], summary["cer"]) == (1.0, 1.0)
-    assert scores.method["normalizer"] == {"pt": f"portuguese 1 (text2num {version('text2num')})"}
+    assert scores.method["normalizer"] == {"pt": f"portuguese 2 (text2num {version('text2num')})"}
 
 
 def test_a_damaged_clip_stops_by_name(workplace):

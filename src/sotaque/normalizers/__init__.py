@@ -28,28 +28,28 @@ class Normalizer:
     library: str = ""
 
     def describe(self) -> str:
-        """`portuguese 1 (text2num 3.1.0)`."""
+        """`portuguese 2 (text2num 3.1.0)`."""
         label = f"{self.name} {self.version}"
         if not self.library:
             return label
         return f"{label} ({self.library} {importlib.metadata.version(self.library)})"
 
 
-BASIC = Normalizer("basic", 1, "lower case, no punctuation; accents and combining marks stay", basic)
+BASIC = Normalizer("basic", 2, "lower case, no punctuation; accents and combining marks stay", basic)
 CHARACTERS = Normalizer("characters", 1, "basic, each character a word", characters)
 PORTUGUESE = Normalizer(
-    "portuguese", 1, "numbers, money, times, abbreviations, compounds and older spellings in one form",
+    "portuguese", 2, "numbers, money, times, abbreviations, compounds and older spellings in one form",
     Romance(PORTUGUESE_RULES), "text2num",
 )  # fmt: skip
 SPANISH = Normalizer(
-    "spanish", 1, "numbers, money, times, abbreviations, compounds and older spellings in one form",
+    "spanish", 2, "numbers, money, times, abbreviations, compounds and older spellings in one form",
     Romance(SPANISH_RULES), "text2num",
 )  # fmt: skip
 ENGLISH = Normalizer(
-    "english", 1, "Whisper's English normaliser, which keeps words in brackets and does not read oh as 0",
+    "english", 2, "Whisper's English normaliser, which keeps words in brackets and does not read oh as 0",
     english, "openai-whisper",
 )  # fmt: skip
 ARABIC = Normalizer(
-    "arabic", 1, "no vowel signs; one alef, ya, ha, waw and no hamza; digits and plain numbers in one form",
+    "arabic", 2, "no vowel signs; one alef, ya, ha, waw and no hamza; digits and plain numbers in one form",
     arabic,
 )  # fmt: skip

@@ -17,10 +17,13 @@ _NUMBER_WORDS = (
     f"{_DIGIT_WORDS}|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|"
     r"(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|\d+"
 )
+_WORD = re.compile(r"\S+")
+_ONE = re.compile(r"\bone(s?)\b")
 _PREFIXED = re.compile(
     r"\b(anti|co|hyper|inter|intra|macro|mega|micro|mini|multi|non|pre|re|semi|sub|ultra|e(?= mail))"
     r" (?=[^\W\d_])"
 )
+_SIGN_NAMES = {"¢": " cents ", "€": " euros ", "£": " pounds "}
 _REWRITES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -31,6 +34,10 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"(?<![\d:])(\d\d?):([0-5]\d)(?![\d:])", r"\1\2"),
         (r"(?<=\d)(?=[ap]m\b)", " "),
         (rf"\b({_NUMBER_WORDS})[^\w'$]+(?:oh|o)[^\w'$]+(?=(?:{_DIGIT_WORDS}|\d)\b)", r"\1 zero "),
+        (r"(?<![\w.,])(\d+)[^\w']+and[^\w']+a[^\w']+half\b", r"\1.5 "),
+        (r"\bhalf[^\w']+a[^\w']+(?=(?:hundred|thousand|million|billion|trillion)\b)", "0.5 "),
+        (r"(?<=\d)\s+(?=%)|(?<=[$¢€£])\s+(?=\d)", ""),
+        (r"(?<=\d)\s?([¢€£])(?!\s?\d)", lambda m: _SIGN_NAMES[m[1]]),
         (r"\ba[^\w']+(?=(?:hundred|thousand|million|billion|trillion)\b)", "one "),
         (r"(?<!\w)-(?=\d)", "minus "),
         (r"\bno\.\s*(?=\d)|#\s?(?=\d)", "number "),
@@ -60,6 +67,8 @@ def english(text: str) -> str:
 def _load_whisper() -> Callable[[str], str]:
     """Whisper's normaliser without its reading of `o` and `oh` as 0, which makes `0 no` of `oh no`.
 
+    It also writes `$1` as `$one` and then removes the sign, so `$1`, `1%` and `one` would have one form.
+
     The folder whisper/normalizers is imported by itself, for whisper's own package imports torch.
     """
     [package] = importlib.util.find_spec("whisper").submodule_search_locations  # type: ignore[union-attr]
@@ -76,4 +85,12 @@ def _load_whisper() -> Callable[[str], str]:
         numbers.zeros.discard(misread)
         numbers.words.discard(misread)
         numbers.decimals.discard(misread)
+    postprocess = numbers.postprocess
+    numbers.postprocess = lambda text: _WORD.sub(_restore_one, postprocess(text))
     return normalizer
+
+
+def _restore_one(match: re.Match[str]) -> str:
+    """`$one` -> `$1`, `one.5` -> `1.5`, `one%` -> `1%`; `one` and `ones` stay words."""
+    word = match[0]
+    return word if word in ("one", "ones") else _ONE.sub(r"1\1", word)

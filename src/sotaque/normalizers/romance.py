@@ -30,7 +30,8 @@ class Rules:
     language: text2num's code for it.
     ones: how a lone 1 is said; feminine_one: before hours; kept: what text2num takes for a number, and is
     left as a word when it stands alone. ordinals: 1 to 10, which stay words.
-    point: the decimal comma as a word; scales: word -> power of ten; of: between millions and their noun.
+    point: the decimal comma as a word; other_point: a noun that means the same between numbers.
+    scales: word -> power of ten; of: between millions and their noun.
     minutes: word after an hour -> digits; half: of the scale before it.
     thousands: marks between groups of three digits.
     per_cent: two words. units: sign -> singular, plural. currencies: the same, then that of the hundredth.
@@ -44,6 +45,7 @@ class Rules:
     kept: frozenset[str]
     ordinals: tuple[str, ...]
     point: str
+    other_point: str
     scales: Mapping[str, int]
     of: str
     conjunction: str
@@ -71,6 +73,7 @@ PORTUGUESE_RULES = Rules(
         "primeiro", "segundo", "terceiro", "quarto", "quinto", "sexto", "sétimo", "oitavo", "nono", "décimo",
     ),
     point="vírgula",
+    other_point="",
     scales={
         "mil": 3, "milhão": 6, "milhões": 6, "bilhão": 9, "bilhões": 9, "trilhão": 12, "trilhões": 12,
     },
@@ -131,6 +134,7 @@ SPANISH_RULES = Rules(
         "primero", "segundo", "tercero", "cuarto", "quinto", "sexto", "séptimo", "octavo", "noveno", "décimo",
     ),
     point="coma",
+    other_point="punto",
     scales={"mil": 3, "millón": 6, "millones": 6, "billón": 12, "billones": 12},
     of="de",
     conjunction="y",
@@ -205,7 +209,7 @@ class Romance:
 
     def _replace_number_words(self, words: Sequence[str]) -> Iterator[str]:
         """Number words become digits, except for a lone one, small ordinals, and millions without a count."""
-        position = 0
+        position, words = 0, _unify_points(words, self.rules)
         for start, end, digits in _find_numbers(words, self.rules):
             yield from words[position:start]
             digits = unicodedata.normalize("NFKC", digits).replace(".", "")
@@ -361,7 +365,8 @@ def _find_numbers(words: Sequence[str], rules: Rules) -> list[tuple[int, int, st
     """(start, end, digits) of each number that is spelled out, by text2num.
 
     It takes the `cento` of `por cento` for 100, the `mil` of `5 mil` for another number, and reads
-    `dois vírgula cinco milhões` as 2,5000000: these words are kept from it.
+    `dois vírgula cinco milhões` as 2,5000000: these words are kept from it. So are the `e` of `dez e mil`,
+    which it reads as 10000, and a `punto` that is no decimal point.
     """
     from text_to_num import find_numbers
 
@@ -369,8 +374,42 @@ def _find_numbers(words: Sequence[str], rules: Rules) -> list[tuple[int, int, st
     for index, word in enumerate(words):
         is_per_cent = word == rules.per_cent[1] and index > 0 and words[index - 1] == rules.per_cent[0]
         after_digits = word in rules.scales and _ends_in_digits(words[:index], rules)
-        tokens.append(_Token(word, is_per_cent or after_digits))
+        is_other = is_per_cent or after_digits or word == rules.other_point
+        tokens.append(_Token(word, is_other or _is_plain_and(words, index, rules)))
     return [(found.start, found.end, found.text) for found in find_numbers(tokens, rules.language, 0)]
+
+
+def _is_plain_and(words: Sequence[str], index: int, rules: Rules) -> bool:
+    """Whether this is the `e` of `dez e mil`; that of `dois milhões e mil` is part of the number."""
+    return (
+        0 < index < len(words) - 1
+        and words[index] == rules.conjunction
+        and words[index + 1] in rules.scales
+        and words[index - 1] not in rules.scales
+    )
+
+
+def _unify_points(words: Sequence[str], rules: Rules) -> list[str]:
+    """`tres punto cinco` -> `tres coma cinco`; the noun stays in `un punto` and in `el punto cinco`."""
+    unified = list(words)
+    for index in range(1, len(unified) - 1):
+        before, word, after = unified[index - 1 : index + 2]
+        if word != rules.other_point or not (_is_cardinal(before, rules) and _is_cardinal(after, rules)):
+            continue
+        is_article = before in rules.ones.values() and unified[max(index - 2, 0)] != rules.conjunction
+        is_version = index > 1 and unified[index - 2] in (rules.point, rules.other_point)
+        if not (is_article or is_version or after in rules.ones.values()):
+            unified[index] = rules.point
+    return unified
+
+
+def _is_cardinal(word: str, rules: Rules) -> bool:
+    """Whether the word is a number by itself, and no ordinal such as `tercer`, which text2num takes for 3."""
+    from text_to_num import find_numbers
+
+    found = find_numbers([_Token(word, False)], rules.language, 0)
+    not_counted = rules.kept.difference(rules.ones, rules.ones.values())
+    return bool(found) and found[0].text.isdecimal() and word not in not_counted
 
 
 def _ends_in_digits(words: Sequence[str], rules: Rules) -> bool:
