@@ -55,6 +55,14 @@ def test_a_path_that_params_do_not_lead_to_is_refused(workplace):
     assert "--out is elsewhere, but with params.yaml corpus uses data/raw/demo" in done.stderr
 
 
+def test_the_help_says_that_another_path_is_refused():
+    help_text = " ".join(sotaque("ingest", "--help").stdout.split())
+    assert (
+        "--out OUT the path that params.yaml leads to, which is the default; any other path is refused"
+        in help_text
+    )
+
+
 def test_the_same_command_again_does_nothing(workplace):
     small(workplace)
     assert sotaque(*CORPUS).returncode == 0

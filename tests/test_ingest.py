@@ -414,3 +414,13 @@ def test_nothing_kept_stops_the_run_whatever_is_allowed():
     listing("a1|Oi\n")
     with pytest.raises(InputError, match="1 of 1"):
         run(allowed=1.0)
+
+
+def test_where_every_clip_is_missing_a_recording_that_no_listing_names_is_shown():
+    wavs("sons/dia 1")
+    listing("".join(f"wavs/{name}.wav|{text}\n" for name, text in TEXTS.items()), "lista.csv")
+    with pytest.raises(
+        InputError,
+        match=r"No listing names the 3 recordings that are there, such as sons/dia 1/a1\.wav; write",
+    ):
+        run()

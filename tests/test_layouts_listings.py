@@ -488,6 +488,121 @@ def test_entities_and_tags_of_html_are_undone_with_a_warning(written, kept):
     assert warned == ({} if written == kept else {"c3": "markup"})
 
 
+# --- ingest.columns corrects one column, and nothing else
+
+
+@pytest.mark.parametrize(("name", "cut"), [("metadata.csv", "|"), ("lista.csv", ","), ("lista.tsv", "\t")])
+@pytest.mark.parametrize("wanted", [{"text": "frase lida"}, {"audio": "clip"}, {"speaker": "quem"}])
+def test_a_column_that_params_do_not_name_is_still_known_by_its_cells(name, cut, wanted):
+    speak()
+    write(
+        cut.join(["{id}", '"{text}"' if cut == "," else "{text}", "{speaker}"]),
+        name,
+        f"clip{cut}frase lida{cut}quem",
+    )
+    kept, rejects = run(columns=wanted)
+    assert (texts(kept), speakers(kept), rejects) == (TEXTS, SPEAKERS, {})
+    assert read_as() == {name: ["audio", "text", "speaker"]}
+
+
+def test_a_column_that_params_do_not_name_is_still_known_by_its_name():
+    speak()
+    write('wavs/{id}.wav,"{text}",{speaker},x', "a.csv", "file,frase lida,speaker,nota")
+    kept, _ = run(columns={"text": "frase lida"})
+    assert (texts(kept), speakers(kept)) == (TEXTS, SPEAKERS)
+    assert read_as() == {"a.csv": ["audio", "text", "speaker", ""]}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"text": 3, "speaker": 3}, {"text": "quem", "speaker": "Quem"}, {"text": "quem", "speaker": 3}],
+)
+def test_one_column_that_params_name_twice_is_said_to_be_named_twice(wanted):
+    speak()
+    write("{id}|{text}|{speaker}", header="clip|frase lida|quem")
+    with pytest.raises(
+        SettingsError,
+        match=r"column \w+ of metadata\.csv is named twice, as the text and as the speaker; expected",
+    ):
+        run(columns=wanted)
+
+
+def test_a_misspelt_column_is_answered_with_the_names_of_the_first_line():
+    speak()
+    write("{id}|{text}|{speaker}", header="clip|frase lida|quem")
+    (CORPUS / "wavs/c3.wav").unlink()
+    with pytest.raises(SettingsError) as caught:
+        run(columns={"text": "frase ilda"})
+    assert "the text is 'frase ilda', but no listing of the corpus has such a column" in str(caught.value)
+    assert "line 1 of metadata.csv looks like a header: clip, frase lida, quem" in str(caught.value)
+    assert str(caught.value).endswith("did you mean 'frase lida'?")
+
+
+def test_an_unknown_header_that_is_read_as_a_clip_is_said_to_look_like_a_header():
+    speak()
+    write("{id}|{text}|{speaker}", header="clip|frase lida|quem")
+    kept, rejects = run()
+    assert (texts(kept), speakers(kept)) == (TEXTS, SPEAKERS)
+    [reject] = rejects.values()
+    assert reject.code == "missing"
+    assert "metadata.csv, line 1: 'clip' is no recording" in reject.reason
+    assert "looks like a header: clip, frase lida, quem" in reject.reason
+    assert 'ingest.columns: {text: "frase lida"}' in reject.reason
+
+
+@pytest.mark.parametrize("first", ["c0|Bom dia|ana", "perdido|Bom dia.|eva", "perdido|Bom dia|ana"])
+def test_a_clip_whose_file_is_missing_is_no_header(first):
+    speak()
+    write("{id}|{text}|{speaker}", header=first)
+    [reject] = run()[1].values()
+    assert (reject.code, "header" in reject.reason) == ("missing", False)
+
+
+# --- clips without a speaker in a corpus that has speakers
+
+
+@pytest.mark.parametrize("blank", ["", " ", "nan", "NULL", "None"])
+@pytest.mark.parametrize("header", ["", "id|text|speaker"])
+def test_a_clip_without_a_speaker_is_warned_about_where_others_have_one(blank, header, caplog):
+    speak()
+    write("{id}|{text}|{speaker}", header=header)
+    listing = CORPUS / "metadata.csv"
+    listing.write_text(listing.read_text().replace(f"{TEXTS['c2']}|ana", f"{TEXTS['c2']}|{blank}"))
+    kept, rejects = run()
+    assert (speakers(kept), rejects) == ({**SPEAKERS, "c2": "speaker"}, {})
+    [warning] = manifest.read(OUT / "warnings.jsonl", Warned)
+    assert (warning.id, warning.code) == ("c2", "no-speaker")
+    assert f"metadata.csv, line {2 + bool(header)}: no speaker is named" in warning.reason
+    assert "it gets ingest.speaker, which is 'speaker'" in warning.reason
+    assert "kept with a warning: no-speaker 1" in caplog.text
+
+
+def test_words_for_nothing_are_blank_for_language_accent_and_gender_too():
+    speak()
+    write(
+        'wavs/{id}.wav,"{text}",{speaker},NULL,nan,None', "a.csv", "audio,text,speaker,language,accent,gender"
+    )
+    kept, rejects = run()
+    assert (len(kept), rejects) == (len(TEXTS), {})
+    assert {(u.language, u.accent, u.gender) for u in kept.values()} == {("pt", "", "")}
+
+
+def test_a_language_column_is_known_by_its_cells_though_some_are_blank():
+    speak()
+    write("{id}|{text}|{speaker}|pt-BR")
+    listing = CORPUS / "metadata.csv"
+    listing.write_text(listing.read_text().replace("pt-BR", "None", 1))
+    assert len(run()[0]) == len(TEXTS)
+    assert read_as() == {"metadata.csv": ["audio", "text", "speaker", "language"]}
+
+
+def test_a_corpus_without_speakers_gets_no_warning():
+    speak()
+    write("{id}|{text}")
+    run()
+    assert manifest.read(OUT / "warnings.jsonl", Warned) == []
+
+
 # --- what is ignored is said
 
 

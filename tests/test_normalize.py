@@ -118,7 +118,7 @@ def shard(utterances) -> dict[str, float]:
     return normalize.run(settings, model=Path("m"), manifest=Path("manifest"), shard="00", out=OUT)
 
 
-def test_the_shard_goes_on_after_a_bad_clip_and_its_counts_add_up():
+def test_the_shard_goes_on_after_a_bad_clip_and_its_counts_add_up(caplog):
     good = [clip(voice(1.0 + n / 4), name=f"good{n}") for n in range(3)]
     cut = clip(voice(), name="cut")
     Path("cut.wav").write_bytes(Path("cut.wav").read_bytes()[:1000])
@@ -137,6 +137,7 @@ def test_the_shard_goes_on_after_a_bad_clip_and_its_counts_add_up():
         "hours": pytest.approx(3.75 / 3600),
         "below_target_loudness": 0,
     }
+    assert "normalize 00: 2 of 5 clips rejected, 0." in caplog.text
 
 
 def test_a_shard_without_clips_is_written_too():

@@ -194,3 +194,21 @@ def test_a_fault_in_a_model_s_file_is_named(workplace, change, message):
     with pytest.raises(SettingsError, match=message) as caught:
         model_spec.read("micro")
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("written", ["data/raw/lj", "./lj", "data/raw/lj/"])
+def test_a_path_to_the_corpus_is_answered_with_the_name_of_its_folder(params, written):
+    with pytest.raises(
+        SettingsError, match=rf"params\.yaml: ingest\.corpus is '{written}', expected .*; write lj, "
+    ):
+        params(f"ingest: {{corpus: {written}}}")
+
+
+@pytest.mark.parametrize(
+    ("written", "code"), [("pt-BR", "pt"), ("Portuguese", "pt"), ("spa", "es"), ("EN", "en")]
+)
+def test_another_spelling_of_a_language_is_answered_with_its_code(params, written, code):
+    with pytest.raises(SettingsError) as caught:
+        params(f"ingest: {{language: {written}}}")
+    expected = f"params.yaml: ingest.language is '{written}'; did you mean {code}? Write {code}"
+    assert str(caught.value) == expected

@@ -38,6 +38,7 @@ STORAGE = {
     errno.EPERM: "give yourself the right to it",
 }
 PARAMS = Path("params.yaml")
+PATH_HELP = "the path that params.yaml leads to, which is the default; any other path is refused"
 PATIENT = ("train",)  # asked to stop, they stop where the same command goes on
 FORMATS = ("fish", "ljspeech", "audiofolder")
 TOOLS = {
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         for key in stage.fan:
             word.add_argument(f"--{key}", required=True)
         for flag in (*stage.reads, "out"):
-            word.add_argument(f"--{flag}", type=Path, help="what params.yaml leads to unless named")
+            word.add_argument(f"--{flag}", type=Path, help=PATH_HELP)
     for name, (_, summary) in TOOLS.items():
         word = words.add_parser(name, help=summary, description=summary)
         for flag, meaning in FLAGS.get(name, {}).items():

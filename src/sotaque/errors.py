@@ -43,6 +43,7 @@ REMEDIES = {
     "mistranscribed": "listen to it, and write down what is said",
     "narrow-band": "find the recording at its own rate; take it out if there is none",
     "no-reference": "add a clip of this speaker to the training part, or take the speaker's clips out",
+    "no-speaker": "name the speaker of the clip in the listing, or take the clip out of the listing",
     "no-speech": "see whether this is the right recording; with normalize.trim: level it is kept",
     "no-transcript": "write down what is said in the clip, or take it out of the listing",
     "noisy": "find a cleaner take, or take it out",

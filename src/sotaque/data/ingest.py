@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sotaque import audio, files, languages, manifest, sandbox, text
 from sotaque import rejects as rejects_module
@@ -50,13 +50,14 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
         rows = list(layouts.read(corpus, settings.ingest.layout, unpacked=out / "audio"))
         listings.check_columns(found)
         report = listings.summarize(found, rows, corpus, layout)
+        has_speakers = listings.has_speaker_column(found) or any(clean_name(row.speaker) for row in rows)
     listings.log_report(report)
-    kept, rejects, warnings = sift(rows, corpus, settings)
+    kept, rejects, warnings = sift(rows, corpus, settings, has_speakers)
     kept, copies = without_copies(kept)
     rejects = uniquely_named([*rejects, *copies])
     if len(kept) + len(rejects) != len(rows):
         raise AssertionError(f"{len(rows)} clips in, {len(kept)} kept and {len(rejects)} rejected")
-    refuse(kept, rejects, corpus, settings.ingest.max_rejected_share)
+    refuse(kept, rejects, corpus, settings.ingest.max_rejected_share, unlisted_hint(kept, rejects, report))
     names = {utterance.id for utterance in kept}
     warnings = uniquely_named(warning for warning in warnings if warning.id in names)
     shards = defaultdict(list)
@@ -80,9 +81,12 @@ def run(settings: Settings, *, corpus: Path, out: Path) -> dict[str, float]:
 
 
 def sift(
-    rows: list[Row], corpus: Path, settings: Settings
+    rows: list[Row], corpus: Path, settings: Settings, has_speakers: bool
 ) -> tuple[list[Utterance], list[Reject], list[Warned]]:
-    """Check every row by itself; an id that a kept clip already has is rejected."""
+    """Check every row by itself; an id that a kept clip already has is rejected.
+
+    has_speakers: whether the corpus names speakers, so that a clip without one gets a warning.
+    """
     kept: dict[str, Utterance] = {}
     rejects: list[Reject] = []
     warnings: list[Warned] = []
@@ -96,7 +100,10 @@ def sift(
             rejects.append(Reject.of(name, row.audio, "ingest", found))
             continue
         kept[name] = measured(*found)
-        for warning in warnings_about(*found, row.text):
+        noted = list(warnings_about(*found, row.text))
+        if has_speakers and not clean_name(row.speaker):
+            noted.append(no_speaker(row.where, kept[name].speaker))
+        for warning in noted:
             warnings.append(Warned.of(name, kept[name].audio, "ingest", warning))
     return list(kept.values()), rejects, warnings
 
@@ -119,7 +126,7 @@ def drafted(row: Row, identifier: str, corpus: Path, settings: Settings) -> Utte
     try:
         if row.fault:
             raise row.fault
-        language = language_of(row.language or settings.ingest.language, row.where)
+        language = language_of(clean_name(row.language) or settings.ingest.language, row.where)
         transcript = transcripts.cleaned(row.text, language, row.where)
         if row.part.lower() not in PARTS:
             named = f"{row.where}: the part is {row.part!r}, allowed: {', '.join(filter(None, PARTS))}"
@@ -165,6 +172,12 @@ def warnings_about(utterance: Utterance, header: Header, written: str) -> Iterat
     if suffix.lower() not in audio.CONTAINERS[header.container]:
         reason = f"called {suffix or 'without a suffix'}, read as {header.container}, which it holds"
         yield ClipError("wrong-suffix", reason)
+
+
+def no_speaker(where: str, speaker: str) -> ClipError:
+    """The warning about a clip that gets the speaker of params.yaml, while the corpus names speakers."""
+    reason = f"{where}: no speaker is named (blank, nan, NULL or None), expected a name as other clips have"
+    return ClipError("no-speaker", f"{reason}; it gets ingest.speaker, which is {speaker!r}")
 
 
 def language_of(name: str, where: str) -> str:
@@ -213,14 +226,26 @@ def without_copies(kept: list[Utterance]) -> tuple[list[Utterance], list[Reject]
     return unique, copies
 
 
-def refuse(kept: list[Utterance], rejects: list[Reject], corpus: Path, allowed: float) -> None:
+def refuse(kept: list[Utterance], rejects: list[Reject], corpus: Path, allowed: float, hint: str) -> None:
     """Stop when too many clips or minutes are rejected, with the counts per code and the full list."""
     clips = len(kept) + len(rejects)
     if clips == 0:
         raise InputError(f"{corpus}: the layout is known, but it lists no clips")
     duration_s = sum(row.duration_s for row in (*kept, *rejects))
-    archives = layouts.archives(corpus)
-    rejects_module.refuse(rejects, clips, duration_s, allowed, where=f"{corpus}", into=REFUSED, hint=archives)
+    hint += layouts.archives(corpus)
+    rejects_module.refuse(rejects, clips, duration_s, allowed, where=f"{corpus}", into=REFUSED, hint=hint)
+
+
+def unlisted_hint(kept: list[Utterance], rejects: list[Reject], report: dict[str, Any]) -> str:
+    """Where every clip is missing: one of the recordings that no listing names; "" for none."""
+    unlisted = report["unlisted"]
+    if kept or not unlisted["count"] or {reject.code for reject in rejects} != {"missing"}:
+        return ""
+    recording = unlisted["examples"][0]
+    return (
+        f". No listing names the {unlisted['count']} recordings that are there, such as {recording}; "
+        "write their paths in the listing"
+    )
 
 
 def uniquely_named(rejects: Iterable[R]) -> list[R]:

@@ -54,9 +54,16 @@ def run(settings: Settings, *, model: Path, manifest: Path, shard: str, out: Pat
     files.settle(out)
     if rejects:
         lost_s = sum(reject.duration_s for reject in rejects)
-        counts = len(utterances), lost_s / 60, sum(u.duration_s for u in utterances) / 60
-        found = counted(rejects)
-        log.warning("normalize %s: of %d clips rejected, %.1f of %.1f minutes: %s", shard, *counts, found)
+        all_s = sum(utterance.duration_s for utterance in utterances)
+        log.warning(
+            "normalize %s: %d of %d clips rejected, %.1f of %.1f minutes: %s",
+            shard,
+            len(rejects),
+            len(utterances),
+            lost_s / 60,
+            all_s / 60,
+            counted(rejects),
+        )
     refuse(rejects, utterances, manifest, settings.ingest.max_rejected_share)
     target = settings.normalize.loudness_lufs - BELOW_TARGET_LU
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sotaque import languages
 from sotaque.languages import CODES
 from sotaque.settings.mapping import number
 
@@ -40,6 +41,15 @@ Field = Literal[
 Encoding = Literal["utf-8", "cp1252", "latin-1", "iso-8859-15", "mac-roman", "cp850", "cp1256", "iso-8859-6"]
 
 
+def _suggest_code(name: str) -> str:
+    """The code of a language that is written otherwise: `pt-BR` -> `pt`; "" for none."""
+    language = languages.find(name)
+    return language.code if language else ""
+
+
+_LANGUAGE = {"suggest": _suggest_code}
+
+
 @dataclass(frozen=True)
 class Corpus:
     accent: Literal["pt-br", "es-mx", "en-gb"] = "pt-br"
@@ -54,7 +64,7 @@ class Ingest:
     corpus: str = "demo"
     layout: Layout = "auto"
     encoding: Encoding = "utf-8"
-    language: Literal[CODES] = "pt"  # type: ignore[valid-type]
+    language: Literal[CODES] = field(default="pt", metadata=_LANGUAGE)  # type: ignore[valid-type]
     speaker: str = "speaker"
     columns: dict[Field, int | str] = field(default_factory=dict)
     max_rejected_share: float = number(0.05, 0.0, 1.0)

@@ -9,6 +9,7 @@ import math
 import reprlib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any, Literal
 
@@ -58,11 +59,20 @@ def build(kind: type, values: Any, name: str, where: str = "") -> Any:
     ]
     if missing:
         raise SettingsError(f"{name}: {_dotted(where, missing[0])} is missing; it must be given")
+    for key, value in values.items():
+        _check_spelling(value, f"{name}: {_dotted(where, key)}", fields[key].metadata.get("suggest"))
     built = {
         key: _convert(hints[key], value, name, _dotted(where, key), fields[key].metadata.get("range"))
         for key, value in values.items()
     }
     return kind(**built)
+
+
+def _check_spelling(value: Any, where: str, suggest: Callable[[str], str] | None) -> None:
+    """Raise SettingsError where a value is another spelling of an allowed one, which `suggest` returns."""
+    allowed = suggest(value) if suggest and isinstance(value, str) else ""
+    if allowed and value != allowed:
+        raise SettingsError(f"{where} is {abbreviate(value)}; did you mean {allowed}? Write {allowed}")
 
 
 def _dotted(where: str, key: object) -> str:

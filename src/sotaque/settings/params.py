@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sotaque import yaml_file
@@ -86,6 +86,13 @@ def check(settings: Settings, name: str) -> None:
             f"normalize.max_s {settings.normalize.max_s}"
         )
     if not _is_folder_name(settings.ingest.corpus):
+        inner = PurePosixPath(settings.ingest.corpus).name
+        if "/" in settings.ingest.corpus and _is_folder_name(inner):
+            raise SettingsError(
+                f"{name}: ingest.corpus is {abbreviate(settings.ingest.corpus)}, expected the name of a "
+                f"folder under data/raw/, without a slash; write {inner}, and put the corpus "
+                f"in data/raw/{inner}"
+            )
         raise SettingsError(
             f"{name}: ingest.corpus is {abbreviate(settings.ingest.corpus)}, expected the name of a folder "
             "under data/raw/, without a slash or control characters, of at most 255 bytes; rename the folder"

@@ -16,6 +16,7 @@ from sotaque import languages
 from sotaque.data.layouts import parts
 from sotaque.data.layouts.reading import STATED, Column, current
 from sotaque.data.layouts.recordings import Recordings, is_audio
+from sotaque.data.transcripts import is_no_value
 from sotaque.errors import InputError
 
 NAMES = {
@@ -150,7 +151,7 @@ class Kind:
 
 
 def kind_of(cells: Sequence[str], recordings: Recordings) -> Kind:
-    filled = [cell for cell in cells if cell]
+    filled = [cell for cell in cells if cell and not is_no_value(cell)]
     if not filled:
         return Kind("empty", "it is empty")
     there = sum(recordings.find_listed(cell) is not None for cell in filled)
@@ -191,6 +192,7 @@ def choose(
 ) -> Choice:
     """What each of `count` columns is; the header is empty where the listing has none.
 
+    A header of which only `ingest.columns` knows a name says nothing of the other columns: their cells do.
     has_normalised: whether a second column of sentences is the normalised text even in other words, as `R$ 5`
     and `cinco reais`. Raises InputError when two columns may be the text.
     """
@@ -198,6 +200,7 @@ def choose(
     cells = [[row[at].strip() for row in sample if at < len(row)] for at in range(count)]
     kinds = [kind_of(column, recordings) for column in cells]
     wanted = _find_stated(header, count)
+    by_cells = not any(key_of(name) in _FIELDS for name in header)  # else the header says what it knows
     places = {field: at for field, at in fields_of(header).items() if at < count}
     by_name = _drop_lost_audio(places, kinds)
     places = dict(by_name)
@@ -206,12 +209,12 @@ def choose(
     guessed: dict[str, int] = {}
     if not {"audio", "id"} & {*places, *wanted}:
         guessed |= _guess_first("audio", sorted(free, key=lambda at: -kinds[at].there), kinds)
-        if not guessed and not header and free:
+        if not guessed and by_cells and free:
             guessed["audio"] = free[0]
     if not {"text", "normalised"} & {*places, *wanted}:
         left = [at for at in free if at not in guessed.values()]
         guessed |= _guess_text(left, kinds, cells, where, has_normalised)
-    if not header:
+    if by_cells:
         left = [at for at in free if at not in guessed.values()]
         for field in ("gender", "language", "part"):
             guessed |= {} if field in wanted else _guess_first(field, left, kinds)

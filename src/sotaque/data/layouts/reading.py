@@ -30,13 +30,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Listing:
-    """file: relative to the corpus. delimiter: of its columns, "" where it is no table."""
+    """file: relative to the corpus. delimiter: of its columns, "" where it is no table.
+
+    heading: the cells of a first line that is read as a clip, but looks like a header.
+    """
 
     file: str
     rows: int
     delimiter: str
     quoted: bool
     columns: tuple[Column, ...]
+    heading: tuple[str, ...] = ()
 
 
 @dataclass

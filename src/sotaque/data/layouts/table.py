@@ -26,6 +26,7 @@ WHOLE = "\n"
 _ALWAYS_QUOTED = (",", ";")
 _SAMPLE_LINES = 5_000
 _MOST_JOINED = 50
+_LONGEST_NAME = 40  # characters of a name in a header
 LONGEST_S = 1e7
 _SPOKEN = ("text", "normalised", "audio", "id")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
@@ -75,8 +76,11 @@ def read(
     name = f"{inside}{path.name}"
     cells = [line.cells for line in body if not line.fault and len(line.cells) >= count]
     choice = columns.choose(header, cells, count, recordings, name, has_normalised)
-    current().note(Listing(name, len(body), delimiter, quoted, choice.columns))
     audio = choice.places.get("audio", choice.places.get("id", 0))
+    heading = () if header else _find_heading(body, count, audio, recordings)
+    current().note(Listing(name, len(body), delimiter, quoted, choice.columns, heading))
+    if heading:
+        body = _mark_heading(body, heading, audio, choice.places, recordings)
     return [row(line, choice.places, lead) for line in _mark_broken(body, count, audio, recordings)]
 
 
@@ -289,6 +293,49 @@ def _find_header(cells: Sequence[str], recordings: Recordings) -> tuple[str, ...
         return tuple(cells)
     recorded = any(_names_recording(cell, recordings) for cell in cells)
     return tuple(cells) if columns.fields_of(cells) and not recorded else ()
+
+
+def _find_heading(body: Sequence[Line], count: int, audio: int, recordings: Recordings) -> tuple[str, ...]:
+    """The first line of a listing without a known header, where it looks like one; else empty.
+
+    It does where it names no recording, all its cells differ, none of them recurs below, and none looks like
+    a sentence or the id of a clip.
+    """
+    if len(body) < 2 or body[0].fault or len(body[0].cells) != count or audio >= count:
+        return ()
+    cells = tuple(cell.strip() for cell in body[0].cells)
+    if len(set(cells)) < count or not all(map(_could_be_name, cells)):
+        return ()
+    if any(_names_recording(cell, recordings) for cell in cells):
+        return ()
+    others = [line.cells for line in body[1:] if not line.fault and len(line.cells) == count]
+    recurs = any(cell == other[at].strip() for other in others for at, cell in enumerate(cells))
+    return () if recurs or Ids(other[audio] for other in others).fits(cells[audio]) else cells
+
+
+def _mark_heading(
+    body: Sequence[Line],
+    heading: Sequence[str],
+    audio: int,
+    places: Mapping[str, int],
+    recordings: Recordings,
+) -> list[Line]:
+    """The lines; the first has a fault where all others name a recording, and it looks like a header."""
+    names = [line.cells[audio].strip() for line in body[1:] if not line.fault and audio < len(line.cells)]
+    if not names or any(recordings.find_listed(name) is None for name in names):
+        return list(body)
+    text = heading[places.get("text", places.get("normalised", audio))]
+    reason = (
+        f"{body[0].where}: {heading[audio]!r} is no recording, and all other lines name one; this line looks "
+        f"like a header: {', '.join(heading)}. Expected a known name such as audio or text in a header; say "
+        f'in params.yaml which column is what, as in ingest.columns: {{text: "{text}"}}'
+    )
+    return [replace(body[0], fault=ClipError("missing", reason)), *body[1:]]
+
+
+def _could_be_name(cell: str) -> bool:
+    """Whether a cell may name a column: it is short, and does not end as a sentence does."""
+    return 0 < len(cell) <= _LONGEST_NAME and cell[-1] not in ".!?…"
 
 
 def _is_stated(cells: Sequence[str]) -> bool:
