@@ -4,6 +4,7 @@ with the bytes of an undisturbed run, and what a kill leaves under a final name 
 The stages before them: test_faults.py; train: test_resume.py.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -19,7 +20,7 @@ import pytest
 import compare_tiny
 from conftest import ROOT
 from faults import EVENTS, LOG, Faults
-from sotaque import files, jobs, settings
+from sotaque import files, jobs, settings, yaml_file
 
 MODEL = "orpheus"
 JOBS = ("select", "merge", "synthesize-tuned", "evaluate-tuned-wer", "evaluate-tuned-mos", "report")
@@ -31,8 +32,9 @@ class Tree:
 
     def __init__(self, where: Path, faults: Faults):
         self.where, self.faults = where, faults
-        found = settings.read(where / "params.yaml")
-        self.jobs = {job.name: job for job in jobs.of(found) if job.name in JOBS}
+        with contextlib.chdir(where):
+            found = settings.read(Path("params.yaml"))
+            self.jobs = {job.name: job for job in jobs.of(found) if job.name in JOBS}
         self.whole = {name: self.sums(name) for name in JOBS}
 
     def command(self, name: str) -> list[str]:
@@ -80,7 +82,7 @@ class Tree:
 def tree(compared, tmp_path_factory):
     where = tmp_path_factory.mktemp("kills") / "tree"
     shutil.copytree(compared, where, symlinks=True)
-    values = json.loads(json.dumps(compare_tiny.yaml_file.read(where / "params.yaml")))
+    values = yaml_file.read(where / "params.yaml")
     (where / "params.yaml").write_text(json.dumps(values | {"model": MODEL}))
     with Faults(where) as faults:
         yield Tree(where, faults)
@@ -114,7 +116,7 @@ def test_a_killed_dvc_repro(tree, number):
         subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tree.where, check=True)
         (tree.where / "src").symlink_to(ROOT / "src")
     name = "evaluate-tuned-wer"
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "evaluate@tuned-wer"]
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "evaluate-tuned@tuned-merged-wer"]
     tree.undo(name)
     dvc = subprocess.Popen(command, cwd=tree.where, env=environment, start_new_session=True,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip

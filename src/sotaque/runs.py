@@ -266,7 +266,12 @@ def _register(checksum: str, out: Path | None) -> Lock:
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-    os.write(handle, json.dumps(value, indent=2).encode("utf-8", "backslashreplace"))
+    try:
+        os.write(handle, json.dumps(value, indent=2).encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        path.unlink()
+        os.close(handle)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return Lock(path.absolute(), handle, os.environ.get(VARIABLE, ""))
 
 
