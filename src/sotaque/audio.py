@@ -351,7 +351,7 @@ def _check_format(header: Header) -> None:
 
 
 def _check_length(header: Header, size: int) -> None:
-    """size: of the file in bytes, which bounds how long it can be, whatever it claims."""
+    """size: of the file in bytes. It bounds the duration, whatever the header claims."""
     duration_s = min(header.duration_s, 8 * size / _MIN_BITS_PER_S)
     if header.duration_s > MAX_S:
         found = f"it claims {header.duration_s:.0f} s, the limit is {MAX_S:.0f} s"

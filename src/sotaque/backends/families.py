@@ -124,7 +124,7 @@ class Family:
     find in each part; of the names in a group, any one. packages: what must be importable; install: the
     command that makes it so. text: by language, "" for all others. shortest_reference_s: of the clip of the
     same speaker that every prompt needs, 0 for a family that needs none. reads_codes: a reference is read as
-    its codes, in training those of the corpus. usage: how a merged model is told whose voice to speak with.
+    its codes, in training those of the corpus. usage: how to choose the voice of a merged model.
     """
 
     generation: type

@@ -5,8 +5,8 @@ to the slow kind for good, and hangs a second model on T3, whose tensors would b
 
 Upstream has two ways to stop (families.ChatterboxGeneration.version). v2: chatterbox-tts 0.1.7 as it is, with
 its AlignmentStreamAnalyzer. v3: the same without the analyser, as upstream samples since its commit 3f35dfc;
-0.1.7 makes an analyser for every multilingual T3, so it is told that this one is not multilingual, which it
-asks for nothing else. Both are compared with upstream in tests/test_chatterbox_upstream.py.
+0.1.7 makes an analyser for every multilingual T3. So this T3 is declared not multilingual, which it asks for
+nothing else. Both are compared with upstream in tests/test_chatterbox_upstream.py.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def speak(
     limits: the most frames of each.
     """
     batch, max_frames = left_padded(prompts, csm.device), max(limits)
-    dice = _dice(seeds, limits, layout.n_codebooks).to(csm.device)
-    frames = torch.zeros(dice.shape, dtype=torch.int64, device=csm.device)
+    noise = _draw_noise(seeds, limits, layout.n_codebooks).to(csm.device)
+    frames = torch.zeros(noise.shape, dtype=torch.int64, device=csm.device)
     length, going = np.array(limits), np.ones(len(prompts), dtype=bool)
     stopped = ~going
     mask, cache = batch["attention_mask"], DynamicCache(config=csm.config)
@@ -43,7 +43,7 @@ def speak(
             inputs_embeds=entering, attention_mask=mask, position_ids=positions,
             past_key_values=cache, use_cache=True,
         ).last_hidden_state[:, -1]  # fmt: skip
-        frames[:, step] = _frame(csm, layout, states, dice[:, step], generation)
+        frames[:, step] = _frame(csm, layout, states, noise[:, step], generation)
         ended = (frames[:, step] == 0).all(1).cpu().numpy() & going
         length[ended], stopped[ended] = step, True
         going &= ~ended & (length > step + 1)
@@ -61,11 +61,11 @@ def _frame(
     csm: CsmForConditionalGeneration,
     layout: Layout,
     states: torch.Tensor,
-    dice: torch.Tensor,
+    noise: torch.Tensor,
     generation: CsmGeneration,
 ) -> torch.Tensor:
-    """The next frame (B, K) from the backbone's states (B, D); dice (B, K)."""
-    codes = [_choose(csm.lm_head(states), dice[:, 0], layout, generation)]
+    """The next frame (B, K) from the backbone's states (B, D); noise (B, K)."""
+    codes = [_choose(csm.lm_head(states), noise[:, 0], layout, generation)]
     cache = DynamicCache(config=csm.config.depth_decoder_config)
     known, given = (
         torch.stack([torch.zeros_like(codes[0]), codes[0]], 1),
@@ -75,26 +75,26 @@ def _frame(
         said = csm.depth_decoder(
             input_ids=known, past_key_values=cache, use_cache=True, logits_to_keep=1, **given
         )
-        codes.append(_choose(said.logits[:, -1], dice[:, book], layout, generation))
+        codes.append(_choose(said.logits[:, -1], noise[:, book], layout, generation))
         known, given = codes[-1][:, None], {}
     return torch.stack(codes, 1)
 
 
 def _choose(
-    logits: torch.Tensor, dice: torch.Tensor, layout: Layout, generation: CsmGeneration
+    logits: torch.Tensor, noise: torch.Tensor, layout: Layout, generation: CsmGeneration
 ) -> torch.Tensor:
-    """Sample (B,) codes from logits (B, V) by temperature and top-k; dice (B,) in [0, 1)."""
+    """Sample (B,) codes from logits (B, V) by temperature and top-k; noise (B,) in [0, 1)."""
     logits = logits[:, : layout.codebook_size].double()
     if generation.temperature == 0:
         return logits.argmax(dim=1)
     kept = min(generation.top_k or layout.codebook_size, layout.codebook_size)
     likely, order = (logits / generation.temperature).topk(kept, dim=1)
     reached = likely.softmax(1).cumsum(1)
-    rank = torch.searchsorted(reached, dice[:, None] * reached[:, -1:], right=True).clamp(max=kept - 1)
+    rank = torch.searchsorted(reached, noise[:, None] * reached[:, -1:], right=True).clamp(max=kept - 1)
     return order.gather(1, rank)[:, 0]
 
 
-def _dice(seeds: Sequence[int], limits: Sequence[int], n_codebooks: int) -> torch.Tensor:
+def _draw_noise(seeds: Sequence[int], limits: Sequence[int], n_codebooks: int) -> torch.Tensor:
     """Uniform numbers in [0, 1), (B, F, K) float64, equal on every device; zeros beyond an item's limit."""
     drawn = [
         torch.rand((limit, n_codebooks), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

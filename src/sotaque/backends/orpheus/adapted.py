@@ -120,7 +120,7 @@ def _stack(weights: Sequence[torch.Tensor]) -> torch.Tensor:
 def _block_diagonal(
     weights: Sequence[torch.Tensor], scales: Sequence[float | None], b: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """B (O, R) of all layers, one above the other, each with columns of its own."""
+    """B (O, R) of all layers, one above the other, block-diagonal."""
     if len(weights) == 1:
         return b[0]
     blocks = b[0].new_zeros(sum(map(len, weights)), sum(factor.shape[1] for factor in b))

@@ -38,7 +38,7 @@ def speak(
     """
     device, steps = llama.device, max(limits) * SLOTS
     decoder = Decoder(llama, prompts, steps)
-    dice = _dice(seeds, limits).to(device)
+    noise = _draw_noise(seeds, limits).to(device)
     seen = torch.zeros(len(prompts), SLOTS, layout.codebook_size, dtype=torch.bool, device=device)
     codes = torch.zeros(len(prompts), steps, dtype=torch.int16, device=device)
     length = np.array(limits) * SLOTS
@@ -53,7 +53,7 @@ def speak(
             raise ModelError("what the network says is no number: its weights or its adapter hold NaN")
         if penalizing:
             logits = _penalized(logits, seen[alive, slot], generation.repetition_penalty)
-        chosen = _choose(logits, dice[alive, step], generation)
+        chosen = _choose(logits, noise[alive, step], generation)
         if slot == 0:
             full = limit[alive] <= step
             ended = (chosen == layout.codebook_size) & ~full
@@ -90,7 +90,7 @@ def slot_logits(llama: LlamaForCausalLM, layout: Layout, hidden: torch.Tensor, s
     return (torch.cat([logits, ending], dim=1) if slot == 0 else logits).float()
 
 
-def _dice(seeds: Sequence[int], limits: Sequence[int]) -> torch.Tensor:
+def _draw_noise(seeds: Sequence[int], limits: Sequence[int]) -> torch.Tensor:
     """Uniform numbers in [0, 1) for each item and step, (B, steps) float64, the same on every device.
 
     An item has as many as its own limit of frames needs; behind them stand zeros, which nobody reads.
@@ -112,10 +112,10 @@ def _penalized(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torc
     return torch.cat([torch.where(seen, penalized, spoken), logits[:, seen.shape[1] :]], dim=1)
 
 
-def _choose(logits: torch.Tensor, dice: torch.Tensor, generation: Generation) -> torch.Tensor:
+def _choose(logits: torch.Tensor, noise: torch.Tensor, generation: Generation) -> torch.Tensor:
     """Sample (B,) indices from logits (B, n) by temperature and top-p, as transformers does.
 
-    dice (B,): read off the inverse cumulative distribution.
+    noise (B,): read off the inverse cumulative distribution.
     """
     if generation.temperature == 0:
         return logits.argmax(dim=1)
@@ -125,5 +125,5 @@ def _choose(logits: torch.Tensor, dice: torch.Tensor, generation: Generation) ->
     reached = likely.cumsum(1)
     kept = ((reached - likely) < generation.top_p).sum(1, keepdim=True).clamp(min=1)
     ceiling = reached.gather(1, kept - 1)
-    rank = torch.searchsorted(reached, dice[:, None] * ceiling, right=True)
+    rank = torch.searchsorted(reached, noise[:, None] * ceiling, right=True)
     return order.gather(1, torch.minimum(rank, kept - 1))[:, 0]
